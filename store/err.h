@@ -69,7 +69,7 @@
 		"Wait; piauth tries again by itself.")                                            \
 	X(STORE_LOCKED, "store.locked", ENOKEY, "The store cannot be unlocked.",                  \
 		"Provide the key it was sealed with: --key-file or the systemd credential.")      \
-	X(STORE_CORRUPT, "store.corrupt", EBADMSG, "A stored record is damaged.",                 \
+	X(STORE_CORRUPT, "store.corrupt", EBADMSG, "A file of the store is damaged.",             \
 		"Run piauth store check; restore the file from a backup or log in again.")        \
 	X(STORE_FULL, "store.full", ENOSPC, "There is no space left for the store.",              \
 		"Free space on the store's file system.")                                         \

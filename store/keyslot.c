@@ -154,9 +154,8 @@ static int slots_read(int store_fd, cJSON **ret, struct pa_err *err)
 	r = disk_read(store_fd, SLOTS_FILE, DISK_STORE_FILE, SLOTS_MAX, &text, &len, err);
 	if (r < 0)
 		return r;
-	r = json_parse(text, len, PA_STORE_CORRUPT, &json, NULL, err);
-	if (r < 0)
-		return r;
+	if (json_parse(text, len, PA_STORE_CORRUPT, &json, NULL, NULL) < 0)
+		return pa_fail(err, PA_STORE_CORRUPT, 0, SLOTS_FILE " is not JSON");
 	if (!json_int(json, "format", &format) || format < 1)
 		return pa_fail(err, PA_STORE_CORRUPT, 0, SLOTS_FILE " has no format");
 	if (format != SLOTS_FORMAT)

@@ -1,0 +1,516 @@
+/* Writing: what becomes of the bytes of an open, in whatever pieces they come. */
+#include "tests/unit/broker_fixture.h"
+
+#include <stdio.h>
+#include <stdlib.h>
+#include <sys/wait.h>
+#include <unistd.h>
+
+static struct broker_input *input(struct fixture *f, struct profile *p, enum lane lane)
+{
+	struct broker_input *in = NULL;
+
+	assert_int_equal(broker_input_new(f->b, p, lane, &in, NULL), 0);
+	return in;
+}
+
+static int write_part(struct fixture *f, struct broker_input *in, const char *bytes, size_t len)
+{
+	struct outcome o = { 0 };
+
+	broker_input_write(in, bytes, len, outcome_done, &o);
+	return outcome_await(f, &o);
+}
+
+static int flush(struct fixture *f, struct broker_input *in)
+{
+	struct outcome o = { 0 };
+
+	broker_input_flush(in, outcome_done, &o);
+	return outcome_await(f, &o);
+}
+
+static void release(struct fixture *f, struct broker_input *in)
+{
+	broker_input_free(in);
+	fixture_settle(f);
+}
+
+/* Whether the record on disk holds a pending value. */
+static bool has_pending(struct fixture *f, const char *profile)
+{
+	cJSON *record = fixture_record(f, profile);
+	bool has = record && json_at(record, "/pending");
+
+	cJSON_Delete(record);
+	return has;
+}
+
+struct parts {
+	const char *parts[6]; /* NULL ends */
+	size_t lens[6];       /* 0: strlen */
+	const char *key;      /* what is served afterwards */
+	int r;                /* of the last write that was tried; it is the first that fails */
+};
+
+/* A shell's way: write, write, ..., close. */
+static void pieces_become_one_key(void **state)
+{
+	static const struct parts cases[] = {
+		{ { "sk-1\n" }, { 0 }, "sk-1", 0 },
+		{ { "sk-2" }, { 0 }, "sk-2", 0 },
+		{ { "s", "k", "-", "3", "\n" }, { 0 }, "sk-3", 0 },
+		{ { "sk-4\r", "\n" }, { 0 }, "sk-4", 0 },
+		{ { "sk-5", "\r\n" }, { 0 }, "sk-5", 0 },
+		{ { "sk-6", "\r", "\n" }, { 0 }, "sk-6", 0 },
+		{ { "sk", "-7\n" }, { 0 }, "sk-7", 0 },
+		/* printf 'a\nb' of bash comes as two writes. */
+		{ { "a\n", "b" }, { 0 }, "old", -EINVAL },
+		{ { "a\nb\n" }, { 0 }, "old", -EINVAL },
+		{ { "a\r", "b" }, { 0 }, "old", -EINVAL },
+		{ { "a\n", "\n" }, { 0 }, "old", -EINVAL },
+		{ { "\n" }, { 0 }, "old", -EINVAL },
+		{ { "\r\n" }, { 0 }, "old", -EINVAL },
+		{ { "a\0b" }, { 3 }, "old", -EINVAL },
+		{ { "a", "\0" }, { 0, 1 }, "old", -EINVAL },
+		{ { "a", "\x1b" }, { 0 }, "old", -EINVAL },
+		{ { "a\xff" }, { 0 }, "old", -EINVAL },
+	};
+	struct fixture *f = *state;
+	struct profile *p = fixture_profile(f, "rota");
+
+	for (size_t i = 0; i < sizeof(cases) / sizeof(*cases); i++) {
+		const struct parts *c = &cases[i];
+		struct broker_input *in;
+		int r = 0;
+
+		fixture_key(f, p, "old");
+		in = input(f, p, LANE_API_KEY);
+		/* bash flushes once before it writes. */
+		assert_int_equal(flush(f, in), 0);
+		for (size_t k = 0; c->parts[k] && r == 0; k++) {
+			size_t len = c->lens[k] ? c->lens[k] : strlen(c->parts[k]);
+
+			r = write_part(f, in, c->parts[k], len);
+			/* No reader sees a fragment. */
+			assert_key(f, p, "old");
+			if (r == 0)
+				assert_true(has_pending(f, "rota"));
+		}
+		assert_int_equal(r, c->r);
+		if (r < 0) {
+			/* It was gone from the disk when the error was told; nothing more counts. */
+			assert_false(has_pending(f, "rota"));
+			assert_int_equal(write_part(f, in, "later", 5), c->r);
+		}
+		assert_int_equal(flush(f, in), c->r);
+		assert_key(f, p, c->key);
+		release(f, in);
+		assert_key(f, p, c->key);
+		assert_false(has_pending(f, "rota"));
+		fixture_restart(f);
+		p = fixture_profile(f, "rota");
+		assert_key(f, p, c->key);
+	}
+}
+
+static void a_first_key_that_fails_leaves_nothing(void **state)
+{
+	struct fixture *f = *state;
+	struct profile *p = fixture_profile(f, "rota");
+	struct broker_input *in = input(f, p, LANE_API_KEY);
+
+	assert_int_equal(write_part(f, in, "a\n", 2), 0);
+	assert_int_equal(write_part(f, in, "b", 1), -EINVAL);
+	release(f, in);
+	assert_no_key(f, p, PA_NO_KEY);
+	fixture_restart(f);
+	p = fixture_profile(f, "rota");
+	assert_no_key(f, p, PA_NO_KEY);
+	assert_null(broker_next(f->b, NULL));
+}
+
+static void the_length_is_limited(void **state)
+{
+	struct fixture *f = *state;
+	struct profile *p = fixture_profile(f, "rota");
+	char *big = malloc(2 * 1024 * 1024);
+	struct broker_input *in;
+	struct reader rd = { 0 };
+
+	assert_non_null(big);
+	memset(big, 'k', 2 * 1024 * 1024);
+	fixture_key(f, p, "old");
+	static const size_t lens[] = { RECORD_KEY_MAX + 1, RECORD_KEY_MAX + 2, RECORD_KEY_MAX + 3,
+		1024 * 1024, 2 * 1024 * 1024 };
+
+	for (size_t i = 0; i < sizeof(lens) / sizeof(*lens); i++) {
+		in = input(f, p, LANE_API_KEY);
+		assert_int_equal(write_part(f, in, big, lens[i]), -EFBIG);
+		release(f, in);
+		assert_key(f, p, "old");
+	}
+	/* In pieces: what fits is pending, what does not takes it back. */
+	in = input(f, p, LANE_API_KEY);
+	for (size_t i = 0; i < 4; i++)
+		assert_int_equal(write_part(f, in, big, RECORD_KEY_MAX / 4), 0);
+	assert_true(has_pending(f, "rota"));
+	assert_int_equal(write_part(f, in, big, 1), -EFBIG);
+	assert_false(has_pending(f, "rota"));
+	release(f, in);
+	assert_key(f, p, "old");
+	/* The longest there may be, with its line end. */
+	memcpy(big + RECORD_KEY_MAX, "\r\n", 2);
+	in = input(f, p, LANE_API_KEY);
+	assert_int_equal(write_part(f, in, big, RECORD_KEY_MAX + 2), 0);
+	release(f, in);
+	assert_true(reader_start(f, &rd, p, BROKER_KEY));
+	assert_int_equal(rd.len, RECORD_KEY_MAX);
+	assert_int_equal(broker_size(f->b, p, BROKER_KEY), RECORD_KEY_MAX);
+	free(big);
+}
+
+/* Both lanes as long as they may be, each with a pending value as long. */
+static void the_largest_record_opens_again(void **state)
+{
+	struct fixture *f = *state;
+	struct profile *p = fixture_profile(f, "rota");
+	char *key = malloc(RECORD_KEY_MAX + 1), *entry = malloc(RECORD_OAUTH_MAX + 1);
+	static const char begin[] =
+		"{\"type\":\"oauth\",\"access\":\"a\",\"expires\":9007199254740991,"
+		"\"x\":\"";
+	struct broker_input *in[2];
+	struct reader rd = { 0 };
+
+	assert_true(key && entry);
+	memset(key, '"', RECORD_KEY_MAX); /* each takes two bytes of JSON */
+	key[RECORD_KEY_MAX] = '\0';
+	memset(entry, 'x', RECORD_OAUTH_MAX);
+	memcpy(entry, begin, sizeof(begin) - 1);
+	memcpy(entry + RECORD_OAUTH_MAX - 2, "\"}", 3);
+	assert_int_equal(fixture_write(f, p, LANE_OAUTH, entry), 0);
+	fixture_key(f, p, key);
+	in[0] = input(f, p, LANE_API_KEY);
+	in[1] = input(f, p, LANE_OAUTH);
+	assert_int_equal(write_part(f, in[0], key, RECORD_KEY_MAX), 0);
+	assert_int_equal(write_part(f, in[1], entry, RECORD_OAUTH_MAX), 0);
+	cJSON *record = fixture_record(f, "rota");
+
+	assert_non_null(record);
+	cJSON_Delete(record);
+	release(f, in[0]);
+	release(f, in[1]);
+	fixture_restart(f);
+	p = fixture_profile(f, "rota");
+	assert_int_equal(p->broken.code, PA_NONE);
+	assert_int_equal(fixture_mode(f, p, "api_key"), 0);
+	assert_true(reader_start(f, &rd, p, BROKER_KEY));
+	assert_int_equal(rd.len, RECORD_KEY_MAX);
+	free(key);
+	free(entry);
+}
+
+/* The value was acknowledged: a crash before the flush does not lose it. */
+static void acknowledged_values_survive_a_crash(void **state)
+{
+	struct fixture *f = *state;
+	char entry[256];
+
+	for (int login = 0; login < 2; login++) {
+		pid_t pid;
+		int status;
+
+		snprintf(entry, sizeof(entry),
+			"{\"type\":\"oauth\",\"access\":\"" CANARY "-at-0\",\"refresh\":\"" CANARY
+			"-rt-0\",\"expires\":%lld}",
+			(long long)(f->wall_ms + 2000));
+		fixture_close(f);
+		pid = fork();
+		assert_true(pid >= 0);
+		if (pid == 0) {
+			struct broker_input *in;
+
+			fixture_open(f);
+			in = input(
+				f, fixture_profile(f, "rota"), login ? LANE_OAUTH : LANE_API_KEY);
+			if (login)
+				write_part(f, in, entry, strlen(entry));
+			else
+				write_part(f, in, "sk-crash\n", 9);
+			_exit(42);
+		}
+		assert_int_equal(waitpid(pid, &status, 0), pid);
+		assert_int_equal(WEXITSTATUS(status), 42);
+		assert_true(has_pending(f, "rota"));
+		fixture_open(f);
+		struct profile *p = fixture_profile(f, "rota");
+
+		assert_key(f, p, login ? CANARY "-at-0" : "sk-crash");
+		fixture_settle(f);
+		assert_false(has_pending(f, "rota"));
+		if (!login)
+			continue;
+		/* It is a login like any other: bound to this machine, its life is known. */
+		cJSON *record = fixture_record(f, "rota");
+
+		assert_string_equal(json_str(record, "machine"), vault_machine_id(f->vault));
+		cJSON_Delete(record);
+		assert_true(p->facts.refreshed_ms == f->wall_ms);
+		assert_int_equal(p->refresh != NULL, 0);
+	}
+}
+
+static void a_fragment_is_adopted_by_nobody(void **state)
+{
+	struct fixture *f = *state;
+	pid_t pid;
+	int status;
+
+	fixture_key(f, fixture_profile(f, "rota"), "old");
+	fixture_close(f);
+	pid = fork();
+	assert_true(pid >= 0);
+	if (pid == 0) {
+		struct broker_input *in;
+
+		fixture_open(f);
+		in = input(f, fixture_profile(f, "rota"), LANE_API_KEY);
+		write_part(f, in, "first line\n", 11);
+		_exit(write_part(f, in, "second line", 11) == -EINVAL ? 42 : 1);
+	}
+	assert_int_equal(waitpid(pid, &status, 0), pid);
+	assert_int_equal(WEXITSTATUS(status), 42);
+	fixture_open(f);
+	assert_key(f, fixture_profile(f, "rota"), "old");
+}
+
+static void logins_come_in_pieces(void **state)
+{
+	static const char entry[] =
+		"{\"type\":\"oauth\",\"access\":\"" CANARY
+		"-at-0\",\"expires\":1700003600000,\"refresh\":\"" CANARY "-rt-0\"}\n";
+	struct fixture *f = *state;
+	struct profile *p = fixture_profile(f, "rota");
+
+	for (size_t step = 1; step < sizeof(entry); step += 7) {
+		struct broker_input *in = input(f, p, LANE_OAUTH);
+
+		assert_int_equal(fixture_forget(f, p, LANE_NONE), 0);
+		for (size_t at = 0; at < sizeof(entry) - 1; at += step) {
+			size_t len = sizeof(entry) - 1 - at < step ? sizeof(entry) - 1 - at : step;
+
+			assert_false(p->facts.stored);
+			if (at && at + len < sizeof(entry) - 2)
+				assert_int_equal(flush(f, in), -EINVAL); /* it has no end yet */
+			assert_int_equal(write_part(f, in, entry + at, len), 0);
+		}
+		assert_int_equal(flush(f, in), 0);
+		assert_key(f, p, CANARY "-at-0");
+		release(f, in);
+	}
+	/* One that never ends stores nothing. */
+	struct broker_input *in = input(f, p, LANE_OAUTH);
+
+	assert_int_equal(write_part(f, in, "{\"type\":\"oau", 12), 0);
+	assert_int_equal(flush(f, in), -EINVAL);
+	release(f, in);
+	assert_key(f, p, CANARY "-at-0");
+}
+
+static void bad_logins_are_refused(void **state)
+{
+	static const char *const bad[] = {
+		"sk-x\n",
+		"{\"type\":\"oauth\"}",
+		"{\"type\":\"oauth\",\"access\":\"a\"}",
+		"{\"type\":\"oauth\",\"access\":\"a\\nb\",\"expires\":1}",
+		"{\"type\":\"oauth\",\"access\":7,\"expires\":1}",
+		"{\"type\":\"oauth\",\"access\":\"a\",\"expires\":\"soon\"}",
+		"{\"type\":\"api_key\",\"key\":\"$KEY\"}",
+	};
+	struct fixture *f = *state;
+	struct profile *p = fixture_profile(f, "rota");
+
+	fixture_login(f, p, HOUR, NULL);
+	for (size_t i = 0; i < sizeof(bad) / sizeof(*bad); i++) {
+		assert_int_equal(fixture_write(f, p, LANE_OAUTH, bad[i]), -EINVAL);
+		assert_int_equal(fixture_error()->code, PA_BAD_INPUT);
+		assert_key(f, p, CANARY "-at-0");
+	}
+	/* An api_key entry is a key. */
+	assert_int_equal(
+		fixture_write(f, p, LANE_OAUTH, "{\"type\":\"api_key\",\"key\":\"sk-e\"}"), 0);
+	assert_key(f, p, "sk-e");
+	assert_true(p->facts.has_oauth && p->facts.has_api_key);
+}
+
+static void two_opens_do_not_mix(void **state)
+{
+	struct fixture *f = *state;
+	struct profile *p = fixture_profile(f, "rota");
+	struct broker_input *a = input(f, p, LANE_API_KEY), *b = input(f, p, LANE_API_KEY);
+
+	assert_int_equal(write_part(f, a, "sk-", 3), 0);
+	assert_int_equal(write_part(f, b, "other", 5), 0);
+	assert_int_equal(write_part(f, a, "a", 1), 0);
+	assert_int_equal(flush(f, b), 0);
+	assert_key(f, p, "other");
+	assert_int_equal(flush(f, a), 0);
+	assert_key(f, p, "sk-a");
+	release(f, a);
+	release(f, b);
+	assert_key(f, p, "sk-a");
+
+	/* One fails: the other's pending value stays, and is what a crash would adopt. */
+	a = input(f, p, LANE_API_KEY);
+	b = input(f, p, LANE_API_KEY);
+	assert_int_equal(write_part(f, a, "good", 4), 0);
+	assert_int_equal(write_part(f, b, "bad\n", 4), 0);
+	assert_int_equal(write_part(f, b, "line", 4), -EINVAL);
+	cJSON *record = fixture_record(f, "rota");
+
+	assert_string_equal(json_str(json_at(record, "/pending/api_key"), "key"), "good");
+	cJSON_Delete(record);
+	release(f, b);
+	assert_key(f, p, "sk-a");
+	release(f, a);
+	assert_key(f, p, "good");
+	assert_false(has_pending(f, "rota"));
+
+	/* Both lanes at once. */
+	a = input(f, p, LANE_API_KEY);
+	b = input(f, p, LANE_OAUTH);
+	assert_int_equal(write_part(f, a, "sk-b", 4), 0);
+	static const char entry[] =
+		"{\"type\":\"oauth\",\"access\":\"" CANARY "-x\",\"expires\":1700003600000}";
+
+	assert_int_equal(write_part(f, b, entry, strlen(entry)), 0);
+	release(f, a);
+	assert_key(f, p, "sk-b");
+	assert_true(has_pending(f, "rota"));
+	release(f, b);
+	assert_key(f, p, CANARY "-x");
+	assert_false(has_pending(f, "rota"));
+}
+
+/* Writes that are under way when flush and release come, as a dying writer leaves them. */
+static void release_waits_for_what_is_under_way(void **state)
+{
+	struct fixture *f = *state;
+	struct profile *p = fixture_profile(f, "rota");
+	struct broker_input *in = input(f, p, LANE_API_KEY);
+	struct slow_disk *disk = slow_disk_start(f);
+	struct outcome write = { 0 }, flushed = { 0 };
+
+	broker_input_write(in, "sk-slow", 7, outcome_done, &write);
+	broker_input_flush(in, outcome_done, &flushed);
+	broker_input_free(in);
+	broker_dispatch(f->b);
+	assert_false(write.ended || flushed.ended);
+	assert_no_key(f, p, PA_NO_KEY);
+	slow_disk_end(disk);
+	fixture_settle(f);
+	assert_true(write.ended && flushed.ended);
+	assert_int_equal(write.r, 0);
+	assert_key(f, p, "sk-slow");
+
+	in = input(f, p, LANE_API_KEY);
+	disk = slow_disk_start(f);
+	write = (struct outcome){ 0 };
+	broker_input_write(in, "sk-lone", 7, outcome_done, &write);
+	broker_input_free(in);
+	slow_disk_end(disk);
+	fixture_settle(f);
+	assert_key(f, p, "sk-lone");
+	assert_false(has_pending(f, "rota"));
+}
+
+static void truncation_starts_anew(void **state)
+{
+	struct fixture *f = *state;
+	struct profile *p = fixture_profile(f, "rota");
+	struct broker_input *in = input(f, p, LANE_API_KEY);
+
+	fixture_key(f, p, "old");
+	broker_input_reset(in); /* what > does before it writes */
+	assert_int_equal(write_part(f, in, "first\n", 6), 0);
+	broker_input_reset(in);
+	assert_int_equal(write_part(f, in, "second\n", 7), 0);
+	assert_int_equal(flush(f, in), 0);
+	assert_key(f, p, "second");
+	/* By itself it changes nothing. */
+	broker_input_reset(in);
+	assert_int_equal(flush(f, in), 0);
+	release(f, in);
+	assert_key(f, p, "second");
+	in = input(f, p, LANE_OAUTH);
+	assert_int_equal(write_part(f, in, "{\"type\":", 8), 0);
+	broker_input_reset(in);
+	assert_int_equal(write_part(f, in, "{\"type\":\"api_key\",\"key\":\"third\"}", 32), 0);
+	release(f, in);
+	assert_key(f, p, "third");
+}
+
+static void a_logout_between_write_and_flush(void **state)
+{
+	struct fixture *f = *state;
+	struct profile *p = fixture_profile(f, "rota");
+	struct broker_input *in = input(f, p, LANE_API_KEY);
+
+	fixture_key(f, p, "old");
+	assert_int_equal(write_part(f, in, "new", 3), 0);
+	assert_int_equal(fixture_forget(f, p, LANE_NONE), 0);
+	assert_no_key(f, p, PA_NO_KEY);
+	assert_false(has_pending(f, "rota"));
+	/* The write was acknowledged and its close comes after the logout: it is the last word. */
+	assert_int_equal(flush(f, in), 0);
+	assert_key(f, p, "new");
+	release(f, in);
+	assert_int_equal(fixture_events(f, "logout"), 1);
+}
+
+static void many_writers_one_after_the_other(void **state)
+{
+	struct fixture *f = *state;
+	struct profile *p = fixture_profile(f, "rota");
+	struct broker_input *in[50];
+	struct outcome o[50] = { 0 };
+	char key[50][16];
+
+	for (int i = 0; i < 50; i++) {
+		in[i] = input(f, p, LANE_API_KEY);
+		snprintf(key[i], sizeof(key[i]), "sk-%d", i);
+		broker_input_write(in[i], key[i], strlen(key[i]), outcome_done, &o[i]);
+	}
+	for (int i = 0; i < 50; i++)
+		broker_input_free(in[i]);
+	fixture_settle(f);
+	for (int i = 0; i < 50; i++)
+		assert_true(o[i].ended && o[i].r == 0);
+	assert_key(f, p, "sk-49");
+	fixture_restart(f);
+	assert_key(f, fixture_profile(f, "rota"), "sk-49");
+}
+
+int main(void)
+{
+#define T(name) cmocka_unit_test_setup_teardown(name, fixture_setup, fixture_teardown)
+	const struct CMUnitTest tests[] = {
+		T(pieces_become_one_key),
+		T(a_first_key_that_fails_leaves_nothing),
+		T(the_length_is_limited),
+		T(the_largest_record_opens_again),
+		T(acknowledged_values_survive_a_crash),
+		T(a_fragment_is_adopted_by_nobody),
+		T(logins_come_in_pieces),
+		T(bad_logins_are_refused),
+		T(two_opens_do_not_mix),
+		T(release_waits_for_what_is_under_way),
+		T(truncation_starts_anew),
+		T(a_logout_between_write_and_flush),
+		T(many_writers_one_after_the_other),
+	};
+
+	fixture_init();
+	return cmocka_run_group_tests(tests, NULL, NULL);
+}
