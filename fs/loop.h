@@ -1,0 +1,31 @@
+/*
+ * loop - one thread that serves the kernel, the broker and signals.
+ *
+ * Waking up costs more than most requests, so after an answer the loop looks at the kernel's queue again
+ * for up to LOOP_SPIN_NS before it sleeps; only while such looks keep finding something, and never on a
+ * machine with one CPU. An idle loop sleeps without a timer. Threads: one.
+ */
+#ifndef PIAUTH_LOOP_H
+#define PIAUTH_LOOP_H
+
+#include <fuse_lowlevel.h>
+
+#include "server.h"
+
+#define LOOP_SPIN_NS     50000
+#define LOOP_SPIN_MISSES 16 /* looks in vain in a row after which it sleeps at once */
+#define LOOP_BATCH       64 /* requests in a row before the broker gets its turn */
+
+/* Blocks SIGTERM, SIGINT and SIGHUP, which the loop takes as "end". Before any thread is made. */
+int loop_block_signals(struct pa_err *err);
+
+/*
+ * Serves until the mount is gone or a signal ends it (both 0). ready is called once, after the first
+ * request (the kernel's INIT) has been answered.
+ */
+int loop_run(struct fuse_session *se, struct server *s, void (*ready)(void *arg), void *arg,
+	struct pa_err *err);
+/* Waits until every change under way is answered, at most ms. */
+void loop_drain(struct server *s, int ms);
+
+#endif

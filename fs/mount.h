@@ -1,0 +1,45 @@
+/*
+ * mount - the life of one mount: mount point, store, session, loop, and the way down.
+ *
+ * Everything the server needs from the file system is opened before it mounts: it must never walk into
+ * its own mount. Threads: one.
+ */
+#ifndef PIAUTH_MOUNT_H
+#define PIAUTH_MOUNT_H
+
+#include <stdbool.h>
+#include <sys/types.h>
+
+#include "store/err.h"
+
+struct mount_options {
+	const char *mountpoint; /* absolute; from mount_point */
+	const char *store;      /* paths; absolute, because the server changes to / */
+	const char *key_file;
+	const char *config;
+	uid_t owner_uid;
+	gid_t owner_gid;
+	bool has_group;
+	gid_t group;
+	bool public_status;
+};
+
+/*
+ * Makes path fit to be mounted on: makes the directory (0755) where it is missing, takes a dead mount off it,
+ * refuses a live one and a directory with something in it. *ret: the absolute path, malloc'ed.
+ */
+int mount_point(const char *path, char **ret, struct pa_err *err);
+/* Whether others than the mounting user can be served at all: root, or user_allow_other in fuse.conf. */
+bool mount_serves_others(void);
+
+/*
+ * Opens the store, mounts, serves until the mount is gone or a signal ends it, and cleans up. Blocks that
+ * long. ready is called once when the mount serves. No thread may exist before; after a fork only.
+ */
+int mount_serve(
+	const struct mount_options *o, void (*ready)(void *arg), void *arg, struct pa_err *err);
+
+/* Takes the mount off. lazy: even where it is in use. */
+int mount_undo(const char *mountpoint, bool lazy, struct pa_err *err);
+
+#endif

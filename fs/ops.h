@@ -1,0 +1,45 @@
+/*
+ * ops - the operations the kernel asks for. Reading is in ops_read.c, changing in ops_write.c.
+ *
+ * Decode, policy, broker, answer; nothing waits in here. What the broker cannot answer at once is parked
+ * (ops_read.c) or kept until its disk job is done (ops_write.c). Threads: one.
+ */
+#ifndef PIAUTH_OPS_H
+#define PIAUTH_OPS_H
+
+#include "request.h"
+
+extern const struct fuse_lowlevel_ops ops_table;
+
+/* Ends a parked request: its thread is about to end, or the server is. */
+void ops_give_up(struct parked *k);
+/* Frees what is open: inputs are flushed, so the broker must still be there. */
+void ops_close_all(struct server *s);
+
+/* ops_read.c */
+void ops_open(fuse_req_t req, fuse_ino_t ino, struct fuse_file_info *fi);
+void ops_read(fuse_req_t req, fuse_ino_t ino, size_t size, off_t off, struct fuse_file_info *fi);
+void ops_release(fuse_req_t req, fuse_ino_t ino, struct fuse_file_info *fi);
+
+/* ops_write.c */
+void ops_create(fuse_req_t req, fuse_ino_t parent, const char *name, mode_t mode,
+	struct fuse_file_info *fi);
+void ops_write(fuse_req_t req, fuse_ino_t ino, const char *buf, size_t size, off_t off,
+	struct fuse_file_info *fi);
+void ops_flush(fuse_req_t req, fuse_ino_t ino, struct fuse_file_info *fi);
+void ops_setattr(
+	fuse_req_t req, fuse_ino_t ino, struct stat *attr, int to_set, struct fuse_file_info *fi);
+void ops_unlink(fuse_req_t req, fuse_ino_t parent, const char *name);
+void ops_mkdir(fuse_req_t req, fuse_ino_t parent, const char *name, mode_t mode);
+void ops_rmdir(fuse_req_t req, fuse_ino_t parent, const char *name);
+void ops_mknod(fuse_req_t req, fuse_ino_t parent, const char *name, mode_t mode, dev_t rdev);
+void ops_symlink(fuse_req_t req, const char *target, fuse_ino_t parent, const char *name);
+void ops_rename(fuse_req_t req, fuse_ino_t parent, const char *name, fuse_ino_t newparent,
+	const char *newname, unsigned int flags);
+void ops_link(fuse_req_t req, fuse_ino_t ino, fuse_ino_t newparent, const char *newname);
+
+/* The writing side of an open file; for ops_read.c. */
+int input_open(struct request *r, struct handle *h, struct pa_err *err);
+void input_release(struct handle *h); /* flushes and frees, perhaps later; a NULL input is fine */
+
+#endif

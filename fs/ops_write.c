@@ -1,0 +1,507 @@
+/* Storing, forgetting and commanding; operations that change names. */
+#include <fcntl.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include "ops.h"
+#include "store/provider.h"
+
+/* ---- one open of api-key or oauth for writing: its calls go to the broker one by one ---- */
+
+enum input_kind { INPUT_WRITE, INPUT_FLUSH, INPUT_RESET };
+
+struct input_job {
+	struct input_job *next;
+	enum input_kind kind;
+	fuse_req_t req; /* NULL: nobody waits for the answer */
+	size_t len;
+	char *bytes; /* wiping memory */
+};
+
+struct input {
+	struct server *server;
+	struct broker_input *broker;
+	struct input_job *first, **last; /* those that have not begun */
+	struct input_job *current;       /* NULL: none is under way */
+	bool has_data;                   /* written since the last flush */
+	bool is_released;
+	bool is_running; /* input_run is on the stack */
+};
+
+static void input_run(struct input *in);
+
+int input_open(struct request *r, struct handle *h, struct pa_err *err)
+{
+	struct input *in = calloc(1, sizeof(*in));
+	int rc;
+
+	if (!in)
+		return pa_fail(err, PA_NO_MEMORY, 0, "input");
+	in->server = r->server;
+	in->last = &in->first;
+	rc = broker_input_new(r->server->broker, r->profile, r->node->lane, &in->broker, err);
+	if (rc < 0) {
+		free(in);
+		return rc;
+	}
+	h->input = in;
+	return 0;
+}
+
+static void input_answer(struct input *in, struct input_job *job, int errnum)
+{
+	if (job->req) {
+		in->server->changes--;
+		if (errnum)
+			fuse_reply_err(job->req, errnum);
+		else if (job->kind == INPUT_WRITE)
+			fuse_reply_write(job->req, job->len);
+		else
+			fuse_reply_err(job->req, 0);
+	}
+	wipe_free(job->bytes);
+	free(job);
+}
+
+static void input_done(void *arg, int rc, const struct pa_err *err)
+{
+	struct input *in = arg;
+	struct input_job *job = in->current;
+
+	in->current = NULL;
+	input_answer(in, job, rc < 0 ? err->errnum : 0);
+	input_run(in);
+}
+
+static void input_start(struct input *in, struct input_job *job)
+{
+	in->current = job;
+	switch (job->kind) {
+	case INPUT_WRITE:
+		in->has_data = true;
+		broker_input_write(in->broker, job->bytes, job->len, input_done, in);
+		break;
+	case INPUT_FLUSH:
+		/* bash closes a copy of the descriptor before it writes: nothing to publish yet. */
+		if (!in->has_data) {
+			input_done(in, 0, NULL);
+			break;
+		}
+		in->has_data = false;
+		broker_input_flush(in->broker, input_done, in);
+		break;
+	case INPUT_RESET:
+		in->has_data = false;
+		broker_input_reset(in->broker);
+		input_done(in, 0, NULL);
+		break;
+	}
+}
+
+/* Begins what can begin. The broker may call input_done before its call returns: hence the loop. */
+static void input_run(struct input *in)
+{
+	if (in->is_running)
+		return;
+	in->is_running = true;
+	while (!in->current && in->first) {
+		struct input_job *job = in->first;
+
+		in->first = job->next;
+		if (!in->first)
+			in->last = &in->first;
+		input_start(in, job);
+	}
+	in->is_running = false;
+	if (in->is_released && !in->current) {
+		broker_input_free(in->broker);
+		free(in);
+	}
+}
+
+static void input_add(
+	struct input *in, enum input_kind kind, fuse_req_t req, const char *bytes, size_t len)
+{
+	struct input_job *job = calloc(1, sizeof(*job));
+
+	if (job && bytes && !(job->bytes = wipe_malloc(len ? len : 1))) {
+		free(job);
+		job = NULL;
+	}
+	if (!job) {
+		if (req)
+			fuse_reply_err(req, ENOMEM);
+		return;
+	}
+	if (bytes)
+		memcpy(job->bytes, bytes, len);
+	job->kind = kind;
+	job->req = req;
+	job->len = len;
+	if (req)
+		in->server->changes++;
+	*in->last = job;
+	in->last = &job->next;
+	input_run(in);
+}
+
+void input_release(struct handle *h)
+{
+	struct input *in = h->input;
+
+	if (!in)
+		return;
+	h->input = NULL;
+	in->is_released = true;
+	input_run(in);
+}
+
+/* ---- changes that are answered when they are durable ---- */
+
+enum change_kind { CHANGE_WRITE, CHANGE_REMOVE, CHANGE_MAKE };
+
+struct change {
+	struct request request;
+	enum change_kind kind;
+	size_t size;         /* CHANGE_WRITE: what is acknowledged */
+	const char *forgets; /* CHANGE_REMOVE: written down under this name; NULL: not */
+	char *audit;
+	char name[PROFILE_ID_MAX + 1];
+};
+
+static struct change *change_new(struct request *r, enum change_kind kind)
+{
+	struct change *c = calloc(1, sizeof(*c));
+
+	if (!c) {
+		fuse_reply_err(r->req, ENOMEM);
+		return NULL;
+	}
+	c->request = *r;
+	c->kind = kind;
+	r->server->changes++;
+	return c;
+}
+
+static void made(struct change *c)
+{
+	struct request *r = &c->request;
+	struct profile *p;
+
+	if (broker_resolve(r->server->broker, c->name, &p) == BROKER_NAME_PROFILE)
+		request_reply_entry(r, node_profile, p);
+	else
+		fuse_reply_err(r->req, ENOENT);
+}
+
+static void change_done(void *arg, int rc, const struct pa_err *err)
+{
+	struct change *c = arg;
+	struct request *r = &c->request;
+	int errnum = rc < 0 ? err->errnum : 0;
+
+	r->server->changes--;
+	if (c->audit)
+		audit_end(r->server->audit, c->audit, errnum);
+	if (errnum) {
+		fuse_reply_err(r->req, errnum);
+	} else {
+		switch (c->kind) {
+		case CHANGE_WRITE:
+			fuse_reply_write(r->req, c->size);
+			break;
+		case CHANGE_REMOVE:
+			fuse_reply_err(r->req, 0);
+			break;
+		case CHANGE_MAKE:
+			made(c);
+			break;
+		}
+	}
+	free(c);
+}
+
+static void write_command(struct request *r, const char *buf, size_t size)
+{
+	struct broker *b = r->server->broker;
+	struct change *c;
+	struct pa_err err;
+
+	if (r->node->write == NODE_WRITE_REFRESH) {
+		if (broker_report_rejected(b, r->profile, buf, size, &err) < 0)
+			fuse_reply_err(r->req, err.errnum);
+		else
+			fuse_reply_write(r->req, size);
+		return;
+	}
+	if (!(c = change_new(r, CHANGE_WRITE)))
+		return;
+	c->size = size;
+	if (r->node->write == NODE_WRITE_MODE)
+		broker_set_mode(b, r->profile, buf, size, change_done, c);
+	else
+		broker_set_base_url(b, r->profile, buf, size, change_done, c);
+}
+
+void ops_write(fuse_req_t req, fuse_ino_t ino, const char *buf, size_t size, off_t off,
+	struct fuse_file_info *fi)
+{
+	struct request r;
+	struct handle *h;
+	int rc = request_begin(&r, req, ino);
+
+	(void)off; /* truncating and appending both work: what is written is the value */
+	if (rc < 0) {
+		fuse_reply_err(req, -rc);
+		return;
+	}
+	h = handle_find(&r.server->handles, fi->fh, ino);
+	if (!h || r.node->write == NODE_WRITE_NONE)
+		fuse_reply_err(req, EBADF);
+	else if (r.node->write != NODE_WRITE_INPUT)
+		write_command(&r, buf, size);
+	else if (h->input)
+		input_add(h->input, INPUT_WRITE, req, buf, size);
+	else
+		fuse_reply_err(req, EBADF);
+}
+
+void ops_flush(fuse_req_t req, fuse_ino_t ino, struct fuse_file_info *fi)
+{
+	struct server *s = fuse_req_userdata(req);
+	struct handle *h = handle_find(&s->handles, fi->fh, ino);
+
+	if (h && h->input)
+		input_add(h->input, INPUT_FLUSH, req, NULL, 0);
+	else
+		fuse_reply_err(req, 0);
+}
+
+/* Succeeds and changes nothing; but what an open has sent so far is forgotten by ftruncate(fd, 0). */
+void ops_setattr(
+	fuse_req_t req, fuse_ino_t ino, struct stat *attr, int to_set, struct fuse_file_info *fi)
+{
+	struct request r;
+	struct handle *h;
+	struct stat st;
+	int rc = request_begin(&r, req, ino);
+
+	if (rc == 0)
+		rc = request_allow(&r, r.node, POLICY_ATTR);
+	if (rc < 0) {
+		fuse_reply_err(req, -rc);
+		return;
+	}
+	h = fi ? handle_find(&r.server->handles, fi->fh, ino) : NULL;
+	if (h && h->input && (to_set & FUSE_SET_ATTR_SIZE) && attr->st_size == 0)
+		input_add(h->input, INPUT_RESET, NULL, NULL, 0);
+	request_stat(r.server, r.node, r.profile, &st);
+	fuse_reply_attr(req, &st, 0);
+}
+
+/* ---- names ---- */
+
+static bool api_key_is_stored(struct request *r)
+{
+	struct profile_facts facts;
+
+	broker_facts(r->server->broker, r->profile, &facts);
+	return facts.has_api_key;
+}
+
+void ops_create(
+	fuse_req_t req, fuse_ino_t parent, const char *name, mode_t mode, struct fuse_file_info *fi)
+{
+	const struct node *n = NULL;
+	struct fuse_entry_param e;
+	struct handle *h = NULL;
+	struct request r;
+	struct pa_err err;
+	int rc = request_begin(&r, req, parent);
+
+	(void)mode;
+	if (rc == 0) {
+		n = node_find(r.node->is, name);
+		if ((rc = request_allow(&r, r.node, POLICY_SEARCH)) == 0 &&
+			(!n || !(n->flags & NODE_STORED)))
+			rc = -EPERM;
+	}
+	if (rc < 0) {
+		fuse_reply_err(req, -rc);
+		return;
+	}
+	rc = (fi->flags & O_ACCMODE) == O_WRONLY ? request_allow(&r, n, POLICY_WRITE) : -EACCES;
+	struct audit_what w = request_story(&r, "write", n);
+	if (rc == 0 && (fi->flags & O_EXCL) && api_key_is_stored(&r))
+		rc = -EEXIST;
+	if (rc < 0)
+		goto fail;
+	r.node = n;
+	r.ino = node_ino(n, profile_id(r.profile));
+	if ((rc = handle_new(&r.server->handles, r.ino, n, NULL, &h, &err)) < 0 ||
+		(rc = input_open(&r, h, &err)) < 0) {
+		rc = -err.errnum;
+		goto fail;
+	}
+	request_entry(r.server, n, r.profile, &e);
+	fi->fh = h->fh;
+	fi->direct_io = 1;
+	rc = fuse_reply_create(req, &e, fi);
+	if (rc < 0) {
+		input_release(h);
+		handle_free(&r.server->handles, h);
+		request_forget(r.server, r.ino, 1);
+	}
+	audit_add(r.server->audit, &w, rc < 0 ? EINTR : 0);
+	return;
+fail:
+	if (h)
+		input_release(h);
+	handle_free(&r.server->handles, h);
+	audit_add(r.server->audit, &w, -rc);
+	fuse_reply_err(req, -rc);
+}
+
+/*
+ * Names stay, so unlink of most is a success without effect: then rm -rf of a profile logs out and goes on
+ * to rmdir.
+ */
+void ops_unlink(fuse_req_t req, fuse_ino_t parent, const char *name)
+{
+	const struct node *n = NULL;
+	struct request r;
+	struct change *c;
+	int rc = request_begin(&r, req, parent);
+
+	if (rc == 0)
+		rc = request_allow(&r, r.node, POLICY_SEARCH);
+	if (rc == 0 && r.node->is != NODE_IN_PROFILE)
+		rc = -EPERM;
+	if (rc == 0 && (!(n = node_find(NODE_IN_PROFILE, name)) ||
+			       ((n->flags & NODE_STORED) && !api_key_is_stored(&r))))
+		rc = -ENOENT;
+	if (rc == 0)
+		rc = request_allow(&r, n, POLICY_CHANGE);
+	if (rc < 0 || !(n->flags & NODE_FORGETS)) {
+		if (n && (n->flags & NODE_FORGETS)) {
+			struct audit_what w = request_story(&r, "unlink", n);
+
+			audit_add(r.server->audit, &w, -rc);
+		}
+		fuse_reply_err(req, -rc);
+		return;
+	}
+	if (!(c = change_new(&r, CHANGE_REMOVE)))
+		return;
+	struct audit_what w = request_story(&r, "unlink", n);
+	c->audit = audit_begin(r.server->audit, &w);
+	broker_forget(r.server->broker, r.profile, n->lane, change_done, c);
+}
+
+/* Names of the root that belong to later versions. */
+static bool name_is_reserved(const char *name)
+{
+	static const char *const names[] = { "models", "agents", "views" };
+
+	for (size_t i = 0; i < sizeof(names) / sizeof(names[0]); i++)
+		if (strcmp(name, names[i]) == 0)
+			return true;
+	return name[0] == '.';
+}
+
+static bool name_is_valid(const char *name)
+{
+	size_t base = strcspn(name, "@");
+
+	if (name_is_reserved(name) || !provider_id_is_valid(name, base))
+		return false;
+	return !name[base] || profile_name_is_valid(name + base + 1, strlen(name + base + 1));
+}
+
+void ops_mkdir(fuse_req_t req, fuse_ino_t parent, const char *name, mode_t mode)
+{
+	struct request r;
+	struct change *c;
+	int rc = request_begin(&r, req, parent);
+
+	(void)mode;
+	if (rc == 0)
+		rc = request_allow(&r, r.node, POLICY_CHANGE);
+	if (rc == 0 && r.node->is == NODE_IN_ROOT && node_find(NODE_IN_ROOT, name))
+		rc = -EEXIST;
+	if (rc == 0 && (r.node->is != NODE_IN_ROOT || !name_is_valid(name)))
+		rc = -EPERM;
+	if (rc < 0) {
+		fuse_reply_err(req, -rc);
+		return;
+	}
+	if (!(c = change_new(&r, CHANGE_MAKE)))
+		return;
+	/* A valid name fits. */
+	strncat(c->name, name, sizeof(c->name) - 1);
+	broker_make(r.server->broker, name, change_done, c);
+}
+
+void ops_rmdir(fuse_req_t req, fuse_ino_t parent, const char *name)
+{
+	struct profile *p = NULL;
+	uint64_t ino = 0;
+	struct request r;
+	struct change *c;
+	int rc = request_begin(&r, req, parent);
+
+	if (rc == 0)
+		rc = request_allow(&r, r.node, POLICY_CHANGE);
+	if (rc == 0 && (r.node->is != NODE_IN_ROOT || node_find(NODE_IN_ROOT, name)))
+		rc = -EPERM;
+	if (rc == 0 && broker_resolve(r.server->broker, name, &p) != BROKER_NAME_PROFILE)
+		rc = p ? -ENOTDIR : -ENOENT;
+	if (p) {
+		/* Resolving may have made it: it must not outlive this call without a reference. */
+		ino = node_ino(node_profile, profile_id(p));
+		if (!profile_is_permanent(p))
+			profile_hold(p, 1);
+	}
+	if (rc < 0)
+		fuse_reply_err(req, -rc);
+	else if ((c = change_new(&r, CHANGE_REMOVE)))
+		broker_remove(r.server->broker, p, change_done, c);
+	request_forget(r.server, ino, 1);
+}
+
+/* Nothing else is made here: there is a place for everything already. */
+void ops_mknod(fuse_req_t req, fuse_ino_t parent, const char *name, mode_t mode, dev_t rdev)
+{
+	(void)parent;
+	(void)name;
+	(void)mode;
+	(void)rdev;
+	fuse_reply_err(req, EPERM);
+}
+
+void ops_symlink(fuse_req_t req, const char *target, fuse_ino_t parent, const char *name)
+{
+	(void)target;
+	(void)parent;
+	(void)name;
+	fuse_reply_err(req, EPERM);
+}
+
+void ops_rename(fuse_req_t req, fuse_ino_t parent, const char *name, fuse_ino_t newparent,
+	const char *newname, unsigned int flags)
+{
+	(void)parent;
+	(void)name;
+	(void)newparent;
+	(void)newname;
+	(void)flags;
+	fuse_reply_err(req, EPERM);
+}
+
+void ops_link(fuse_req_t req, fuse_ino_t ino, fuse_ino_t newparent, const char *newname)
+{
+	(void)ino;
+	(void)newparent;
+	(void)newname;
+	fuse_reply_err(req, EPERM);
+}
