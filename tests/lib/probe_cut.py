@@ -1,0 +1,44 @@
+#!/usr/bin/env python3
+"""probe_cut.py DIRECTORY MICROSECONDS PID...
+
+Starts a rotation of the profile (its generation is written to `refresh`), lets a reader wait for the new
+token, and so many microseconds later ends the processes with SIGKILL. Prints what the reader got before
+that, or nothing.
+"""
+
+import os
+import signal
+import sys
+import time
+from pathlib import Path
+
+
+def read(key, go):
+    os.read(go, 1)
+    try:
+        token = key.read_bytes()
+    except OSError:
+        return  # the server went first
+    os.write(1, token)
+
+
+def main(directory, microseconds, *pids):
+    profile = Path(directory)
+    generation = (profile / "generation").read_text()
+    go, start = os.pipe()
+    child = os.fork()
+    if child == 0:
+        read(profile / "key", go)
+        os._exit(0)
+    (profile / "refresh").write_text(generation)
+    end = time.monotonic_ns() + int(microseconds) * 1000
+    os.write(start, b"x")
+    while time.monotonic_ns() < end:
+        pass  # a sleep would be longer than most of the delays
+    for pid in pids:
+        os.kill(int(pid), signal.SIGKILL)
+    return 1 if os.waitpid(child, 0)[1] else 0
+
+
+if __name__ == "__main__":
+    sys.exit(main(*sys.argv[1:]))
