@@ -78,9 +78,10 @@ enum node_write {
 };
 
 enum node_flag {
-	NODE_SECRET = 1 << 0,  /* opens are audited */
-	NODE_STORED = 1 << 1,  /* there only while a static key is stored; can be created */
-	NODE_FORGETS = 1 << 2, /* unlink forgets `lane`; not `oauth`: install(1) and mv(1) unlink first */
+	NODE_SECRET = 1 << 0, /* opens are audited */
+	NODE_STORED = 1 << 1, /* there only while a static key is stored; can be created */
+	NODE_FORGETS =
+		1 << 2, /* unlink forgets `lane`; not `oauth`: install(1) and mv(1) unlink first */
 	NODE_REPORTS =
 		1 << 3, /* writing it changes nothing that is stored: group and containers may */
 	NODE_OWNER_ONLY = 1 << 4, /* the group does not read it */
