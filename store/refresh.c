@@ -237,7 +237,7 @@ static void refresh_failed(
 		refresh_dropped(r);
 		return;
 	}
-	if (lost && desc_of(p)->rotates) {
+	if (lost && r->spent && desc_of(p)->rotates) {
 		p->lost_answer = true;
 	} else if (r->kind == INTENT_REPEAT) {
 		/* Only a refusal says what became of the earlier request; else that is open as before. */

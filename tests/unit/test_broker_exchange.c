@@ -245,6 +245,7 @@ static void client_credentials(void **state)
 	token_server_next(f->server, (struct token_reply){ .lose = true });
 	assert_key(f, p, CANARY "-at-1");
 	fixture_settle(f);
+	assert_false(p->lost_answer);
 	fixture_advance(f, 10 * MINUTE);
 	assert_key(f, p, CANARY "-at-3");
 	/* Nor is it bound to a machine. */
