@@ -144,6 +144,7 @@ static int slots_read(int store_fd, cJSON **ret, struct pa_err *err)
 {
 	JSON_AUTO cJSON *json = NULL;
 	WIPE_AUTO char *text = NULL;
+	struct pa_err why = { 0 };
 	const cJSON *roots;
 	const cJSON *root;
 	const char *id;
@@ -154,8 +155,8 @@ static int slots_read(int store_fd, cJSON **ret, struct pa_err *err)
 	r = disk_read(store_fd, SLOTS_FILE, DISK_STORE_FILE, SLOTS_MAX, &text, &len, err);
 	if (r < 0)
 		return r;
-	if (json_parse(text, len, PA_STORE_CORRUPT, &json, NULL, NULL) < 0)
-		return pa_fail(err, PA_STORE_CORRUPT, 0, SLOTS_FILE " is not JSON");
+	if (json_parse(text, len, PA_STORE_CORRUPT, &json, NULL, &why) < 0)
+		return pa_fail(err, why.code, 0, SLOTS_FILE " %s", why.detail);
 	if (!json_int(json, "format", &format) || format < 1)
 		return pa_fail(err, PA_STORE_CORRUPT, 0, SLOTS_FILE " has no format");
 	if (format != SLOTS_FORMAT)
