@@ -103,7 +103,7 @@ start_oidc() { # [SECONDS an access token lives, 2]
 	local modules
 	need node
 	modules=$("$CASES/oidc-install") || bail "cannot install oidc-provider"
-	start_server oidc node "$TOP/tests/oidc/server.mjs" "$modules" "$CANARY" "${1:-2}"
+	start_server oidc "$modules/node" "$TOP/tests/oidc/server.mjs" "$modules" "$CANARY" "${1:-2}"
 	OIDC_PID=$server_pid
 	OIDC_URL=http://127.0.0.1:$server_port
 }
