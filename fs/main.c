@@ -16,8 +16,12 @@ const struct cli_command cli_commands[] = {
 	{ "get", cli_get, "PROFILE", "print a key or token that is valid now" },
 	{ "logout", cli_logout, "PROFILE", "forget what is stored" },
 	{ "providers", cli_providers, "[--json]", "the providers that are known" },
-	{ "doctor", cli_doctor, "[--json] [--online]", "find out what is wrong" },
-	{ "store", cli_store, "check|rekey|export|import|adopt", "look after the encrypted store" },
+	{ "doctor", cli_doctor, "[--json]", "find out what is wrong" },
+	{ "store", cli_store,
+		"check [--json] | rekey | adopt [PROFILE...]\n"
+		"             | export [--move] [--passphrase-stdin|--passphrase-file F] FILE\n"
+		"             | import [--replace] [--passphrase-stdin|--passphrase-file F] FILE",
+		"look after the encrypted store" },
 	{ "version", cli_version, "", "print the version" },
 	{ NULL, NULL, NULL, NULL },
 };

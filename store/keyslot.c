@@ -189,6 +189,12 @@ static int slots_write(int store_fd, const cJSON *json, struct pa_err *err)
 	return disk_replace(store_fd, SLOTS_FILE, text, len + 1, err);
 }
 
+static int fail_locked(const struct keyslot_source *src, struct pa_err *err)
+{
+	return pa_fail(err, PA_STORE_LOCKED, 0, "no key at hand fits this store%s%s",
+		src->key_file ? "; the key file is " : "", src->key_file ? src->key_file : "");
+}
+
 /* Unlocks every root of a parsed keyslots.json. */
 static int slots_unlock(const cJSON *json, const struct keyslot_source *src, struct keyslots **ret,
 	struct pa_err *err)
@@ -214,7 +220,7 @@ static int slots_unlock(const cJSON *json, const struct keyslot_source *src, str
 			r = pa_fail(
 				err, PA_STORE_LOCKED, 0, "key file %s is missing", src->key_file);
 		else
-			r = pa_fail(err, PA_STORE_LOCKED, 0, "no key at hand fits this store");
+			r = fail_locked(src, err);
 		if (r < 0) {
 			keyslots_free(k);
 			return r;
@@ -467,7 +473,7 @@ int keyslots_rekey_begin(
 	if (r < 0)
 		return r;
 	if (!root_unwrap(old, k->store_id, ring))
-		return pa_fail(err, PA_STORE_LOCKED, 0, "no key at hand fits this store");
+		return fail_locked(src, err);
 	r = rekey_ring(old, k->store_id, src, ring, &fresh, err);
 	if (r < 0)
 		return r;

@@ -5,7 +5,7 @@
 
 ROTATIONS=1000
 
-rotate() { timeout 120 "$CASES/probe_rotate.py" "$MNT/groq" "$1" >"$T/rotated"; }
+rotate() { timeout $(($1 / 8 + 20)) "$CASES/probe_rotate.py" "$MNT/groq" "$1" >"$T/rotated"; }
 
 ((${PIAUTH_TEST_SOAK:-0} == 0)) || ROTATIONS=20000
 start_oidc 2

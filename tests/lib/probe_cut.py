@@ -14,7 +14,8 @@ from pathlib import Path
 
 
 def read(key, go):
-    os.read(go, 1)
+    if not os.read(go, 1):
+        return  # the parent broke off
     try:
         token = key.read_bytes()
     except OSError:
@@ -28,6 +29,7 @@ def main(directory, microseconds, *pids):
     go, start = os.pipe()
     child = os.fork()
     if child == 0:
+        os.close(start)
         read(profile / "key", go)
         os._exit(0)
     (profile / "refresh").write_text(generation)
