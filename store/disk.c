@@ -136,20 +136,29 @@ int disk_sync_parent(int dir_fd, const char *path, struct pa_err *err)
 	return 0;
 }
 
+int disk_list(int dir_fd, const char *what_dir, DIR **ret, struct pa_err *err)
+{
+	int fd = openat(dir_fd, ".", O_RDONLY | O_DIRECTORY | O_CLOEXEC);
+	DIR *dir = fd >= 0 ? fdopendir(fd) : NULL;
+	int e = errno;
+
+	if (!dir) {
+		disk_closep(&fd);
+		return disk_fail(err, e, "list", what_dir);
+	}
+	*ret = dir;
+	return 0;
+}
+
 int disk_sweep(int dir_fd, struct pa_err *err)
 {
 	struct dirent *entry;
 	DIR *dir;
-	int fd;
 	int e;
+	int r = disk_list(dir_fd, "the store", &dir, err);
 
-	fd = openat(dir_fd, ".", O_RDONLY | O_DIRECTORY | O_CLOEXEC);
-	dir = fd >= 0 ? fdopendir(fd) : NULL;
-	if (!dir) {
-		e = errno;
-		disk_closep(&fd);
-		return disk_fail(err, e, "list", "the store");
-	}
+	if (r < 0)
+		return r;
 	while (errno = 0, (entry = readdir(dir))) {
 		if (strncmp(entry->d_name, DISK_TEMP, sizeof(DISK_TEMP) - 1))
 			continue;

@@ -9,6 +9,7 @@
 #ifndef PIAUTH_DISK_H
 #define PIAUTH_DISK_H
 
+#include <dirent.h>
 #include <stdbool.h>
 #include <stddef.h>
 #include <sys/types.h>
@@ -37,6 +38,8 @@ int disk_replace(int dir_fd, const char *name, const void *bytes, size_t len, st
 int disk_remove(int dir_fd, const char *name, struct pa_err *err);
 /* fsyncs the directory that holds path. */
 int disk_sync_parent(int dir_fd, const char *path, struct pa_err *err);
+/* A stream of its own over the directory, for closedir. what_dir names it in the error. */
+int disk_list(int dir_fd, const char *what_dir, DIR **ret, struct pa_err *err);
 /* Removes what interrupted replacements left in this directory. */
 int disk_sweep(int dir_fd, struct pa_err *err);
 

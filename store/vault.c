@@ -466,16 +466,11 @@ int vault_scan(struct vault *v,
 {
 	struct dirent *entry;
 	DIR *dir;
-	int fd;
 	int e;
+	int r = disk_list(v->records_fd, RECORDS_DIR, &dir, err);
 
-	fd = openat(v->records_fd, ".", O_RDONLY | O_DIRECTORY | O_CLOEXEC);
-	dir = fd >= 0 ? fdopendir(fd) : NULL;
-	if (!dir) {
-		e = errno;
-		disk_closep(&fd);
-		return disk_fail(err, e, "list", RECORDS_DIR);
-	}
+	if (r < 0)
+		return r;
 	while (errno = 0, (entry = readdir(dir))) {
 		if (strcmp(entry->d_name, ".") && strcmp(entry->d_name, "..") &&
 			strncmp(entry->d_name, DISK_TEMP, sizeof(DISK_TEMP) - 1))

@@ -27,16 +27,11 @@ static int list_records(
 	size_t room = 0;
 	size_t n = 0;
 	DIR *dir;
-	int fd;
 	int e;
+	int r = disk_list(v->records_fd, "records", &dir, err);
 
-	fd = openat(v->records_fd, ".", O_RDONLY | O_DIRECTORY | O_CLOEXEC);
-	dir = fd >= 0 ? fdopendir(fd) : NULL;
-	if (!dir) {
-		e = errno;
-		disk_closep(&fd);
-		return disk_fail(err, e, "list", "records");
-	}
+	if (r < 0)
+		return r;
 	while (errno = 0, (entry = readdir(dir))) {
 		if (!keyslot_is_name(entry->d_name))
 			continue;
