@@ -14,8 +14,8 @@
  * tree. Values are numbered in the order of the text: so a node of the tree has a line in it.
  */
 
-#define NUMBER_LEN_MAX 63  /* what cJSON 1.7.15 reads of a number before it cuts it */
-#define EXPONENT_MAX   200 /* with 63 digits before it this still is a finite double */
+#define NUMBER_LEN_MAX 63    /* what cJSON 1.7.15 reads of a number before it cuts it */
+#define NUMBER_LIMIT   1e201 /* finite, and json_text writes what is below it as below it */
 
 static const char end_reached[] = "the text ends too early";
 
@@ -168,18 +168,18 @@ static bool scan_number(struct scan *s)
 	}
 	if (s->p < s->end && (*s->p == 'e' || *s->p == 'E')) {
 		s->p++;
-		bool negative = s->p < s->end && *s->p == '-';
 		s->p += s->p < s->end && (*s->p == '-' || *s->p == '+');
-		const char *digit = s->p;
-		int exponent = 0;
 		if (!scan_digits(s))
 			return false;
-		for (; digit < s->p && exponent <= EXPONENT_MAX; digit++)
-			exponent = exponent * 10 + (*digit - '0');
-		if (!negative && exponent > EXPONENT_MAX)
-			return bad(s, "a number out of range");
 	}
-	return s->p - from <= NUMBER_LEN_MAX || bad(s, "a number with too many digits");
+	size_t len = (size_t)(s->p - from);
+	if (len > NUMBER_LEN_MAX)
+		return bad(s, "a number with too many digits");
+	char digits[NUMBER_LEN_MAX + 1] = { 0 };
+	memcpy(digits, from, len);
+	/* The value counts, not its spelling: 42e200 would be written as 4.2e+201. */
+	double value = strtod(digits, NULL);
+	return (value > -NUMBER_LIMIT && value < NUMBER_LIMIT) || bad(s, "a number out of range");
 }
 
 static bool scan_scalar(struct scan *s)

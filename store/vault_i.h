@@ -1,5 +1,6 @@
 /*
- * vault_i - what the files of the vault share among themselves; nobody else includes it.
+ * vault_i - what the files of the vault share among themselves; nobody else includes it
+ * (but a fuzz target that needs a vault without a disk).
  *
  * The journal_* functions keep the file behind vault_intents. Blocks: disk.
  */
