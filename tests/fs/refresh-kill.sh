@@ -27,6 +27,8 @@ cut() {
 	kill_piauth
 } 2>/dev/null # the shell would report each kill
 
+state_is() { [[ $(profile_status groq state) == "$1" ]]; }
+
 # The provider has rotated, the answer reached the disk: nothing is lost.
 survives() { # WHAT
 	local token
@@ -35,7 +37,8 @@ survives() { # WHAT
 	oidc_takes "$token" || failed "$1: the server does not take the token"
 	[[ $(oidc_count "$GRANT" refused) == 0 ]] || failed "$1: a request was refused"
 	[[ $(oidc_count "$GRANT" revoked) == false ]] || failed "$1: the login is gone"
-	[[ $(profile_status groq state) == valid ]] || failed "$1: state $(profile_status groq state)"
+	# It may have been due, and be refreshed once more right now.
+	wait_until 10 state_is valid || failed "$1: state $(profile_status groq state)"
 }
 
 # The provider has rotated and the answer is gone with the process. While the old token lives nothing is

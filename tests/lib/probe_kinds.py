@@ -6,7 +6,7 @@ and checks that every reader always gets one whole token, never parts of two:
 
     whole    open, one big read, close
     chunks   7 bytes at a time, and now and then the next rotation is waited for in between
-    st_size  exactly as many bytes as fstat says after the open
+    st_size  exactly as many bytes as fstat says after the open, or after the next rotation
     kept     one descriptor, read from offset 0 again and again, in one piece or in small ones
     tail     tail -c 24
     head     head -c 24
@@ -75,8 +75,10 @@ def chunks(key, ticks):
     return text
 
 
-def st_size(key, _ticks):
+def st_size(key, ticks):
     fd = os.open(key, os.O_RDONLY)
+    if random.random() < 0.2:
+        ticks.wait()
     size = os.fstat(fd).st_size
     text = b""
     while len(text) < size and (piece := os.read(fd, size - len(text))):

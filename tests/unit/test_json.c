@@ -93,7 +93,7 @@ static const struct {
 	{ "-x", "line 1: a bad number", false },
 	{ "0x10", "line 1: something behind the value", false },
 	{ "1e201", "line 1: a number out of range", false },
-		{ "42e200", "line 1: a number out of range", false },
+	{ "42e200", "line 1: a number out of range", false },
 	{ "1e99999999999999999999", "line 1: a number out of range", false },
 	{ "1234567890123456789012345678901234567890123456789012345678901234",
 		"line 1: a number with too many digits", false },
