@@ -1,6 +1,7 @@
 #!/bin/bash
 # timeout: 90
 # user-mounts
+# exclusive
 # The scripts of examples/: they do what the README says, and leave no secret where it can be seen.
 . "$(dirname "$0")/../lib/cases.sh"
 
@@ -96,7 +97,9 @@ if "create" in sys.argv:
 os.execvp("runc", ["runc"] + sys.argv[1:])
 END
 	chmod +x "$T/runtime"
-	ENGINE=("CONTAINER_ENGINE=podman --root $T/podman --runroot $T/podman-run --tmpdir $T/podman-tmp
+	# podman takes at most 50 characters for it; this mount namespace ends with the test.
+	mount -t tmpfs tmpfs /mnt || bail "cannot mount a tmpfs"
+	ENGINE=("CONTAINER_ENGINE=podman --root $T/podman --runroot /mnt/run --tmpdir $T/podman-tmp
 		--storage-driver=vfs --cgroup-manager=cgroupfs --events-backend=none --runtime=$T/runtime")
 	options=(--network=none --log-driver=none --rootfs "$root")
 	contained() { example container "$1" "${options[@]}" "${@:2}" 2>&1; }

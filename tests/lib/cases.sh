@@ -15,7 +15,7 @@ if [[ ${PIAUTH_TEST_CLEAN:-} != "$$" ]]; then
 	node=$(dirname "$(command -v node || echo /usr/bin/node)")
 	[[ :$standard: == *":$node:"* ]] || standard+=:$node
 	keep=()
-	for name in PIAUTH PIAUTH_TEST_TMP PIAUTH_TEST_CACHE PIAUTH_TEST_MUST_MOUNT PIAUTH_TEST_SOAK \
+	for name in PIAUTH PIAUTH_PLAIN PIAUTH_TEST_TMP PIAUTH_TEST_CACHE PIAUTH_TEST_MUST_MOUNT PIAUTH_TEST_SOAK \
 		PIAUTH_TEST_KEEP PIAUTH_TEST_NS; do
 		[[ -z ${!name:-} ]] || keep+=("$name=${!name}")
 	done
@@ -562,6 +562,10 @@ finish_server() {
 . "$CASES/providers.sh"
 
 if [[ -n ${PIAUTH_TEST_NS:-} ]]; then
+	# The new namespace has copies of the mounts of tests beside this one, which would keep them alive.
+	while read -r _ dir type _; do
+		[[ $type != fuse.piauth ]] || umount -l "$dir"
+	done </proc/self/mounts
 	mknod -m 0666 "$T/fuse" c 10 229 && mount --bind "$T/fuse" /dev/fuse || exit 1
 fi
 instance main
