@@ -44,7 +44,7 @@ int cli_usage(const char *command);
 /* Prints err on stderr and returns the exit code that fits it. subject may be NULL. */
 int cli_fail(const char *subject, const struct pa_err *err);
 
-/* Where things are for the calling user (DESIGN 3); malloc'ed strings owned by the struct. */
+/* Where things are for the calling user (piauth(1), FILES); malloc'ed strings owned by the struct. */
 struct cli_paths {
 	char *mountpoint; /* PIAUTH_MOUNT, else /run/piauth or $XDG_RUNTIME_DIR/piauth */
 	char *store;

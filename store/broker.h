@@ -76,7 +76,8 @@ struct profile *broker_next(struct broker *b, const char *after);
 typedef void (*broker_done_fn)(void *arg, int r, const struct pa_err *err);
 /* mkdir of a custom provider or named profile; done when durable. The profile is not held. */
 void broker_make(struct broker *b, const char *name, broker_done_fn done, void *arg);
-/* rmdir: EBUSY for permanent ones (r -EBUSY), -ENOTEMPTY while a credential is stored. */
+/* rmdir: EBUSY for permanent ones (r -EBUSY), -ENOTEMPTY while a credential is stored.
+ * When it is done every reference to the profile is void and broker_by_id does not find it any more. */
 void broker_remove(struct broker *b, struct profile *p, broker_done_fn done, void *arg);
 
 /* ---- reading ---- */
@@ -95,12 +96,13 @@ struct broker_wait {
 	enum broker_what what;
 	bool join; /* in the list of those who wait a little and then take the old token */
 	int64_t until_boot_ms;
-	/* Called once, on the loop, unless cancelled. v NULL: err says why. */
+	/* Called once, on the loop, unless cancelled. v NULL: err says why. It must not read this
+	 * profile again before it returns. */
 	void (*done)(struct broker_wait *w, struct broker_value *v, const struct pa_err *err);
 };
 
 /*
- * A value that is fresh by the rule "When to refresh" (DESIGN 4).
+ * A value that is fresh by the rule "When to refresh" (the head of read.c).
  * Returns 0 with *ret filled; 1 when the reader must wait (w is then the broker's until done or
  * broker_cancel; BROKER_ENV never waits); or -errno with *err.
  */

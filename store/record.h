@@ -78,7 +78,7 @@ int record_set_dead(
 	struct record *r, const struct pa_err *why, int64_t wall_ms, struct pa_err *err);
 bool record_dead(const struct record *r, struct pa_err *ret_why, int64_t *ret_wall_ms);
 
-/* A value that was acknowledged but not yet published (DESIGN: pending). */
+/* A value that was acknowledged but not yet published: a write(2) before its flush. */
 const cJSON *record_pending(const struct record *r, enum lane lane);
 /* Takes entry (also on failure). machine: which one a login becomes bound to, as record_set_machine. */
 int record_set_pending(
