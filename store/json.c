@@ -1,6 +1,5 @@
 #include "json.h"
 
-#include <math.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -15,7 +14,7 @@
  */
 
 #define NUMBER_LEN_MAX 63    /* what cJSON 1.7.15 reads of a number before it cuts it */
-#define NUMBER_LIMIT   1e201 /* finite, and json_text writes what is below it as below it */
+#define NUMBER_LIMIT   1e201 /* finite, and json_format.c writes what is below it as below it */
 
 static const char end_reached[] = "the text ends too early";
 
@@ -31,6 +30,7 @@ struct scan {
 	size_t values; /* seen so far */
 	size_t want;   /* the number of the value whose line is asked for, from 1; 0: none */
 	int wanted_line;
+	size_t wanted_offset;
 };
 
 static bool bad(struct scan *s, const char *reason)
@@ -130,8 +130,10 @@ static bool scan_string(struct scan *s)
 			s->in_string = false;
 			return true;
 		}
-		if ((unsigned char)c < 0x20)
+		if ((unsigned char)c < 0x20) {
+			s->p--;
 			return bad(s, "a control character in a string");
+		}
 		if (c != '\\' || s->p == s->end)
 			continue;
 		c = *s->p++;
@@ -208,7 +210,10 @@ static bool scan_name(struct scan *s)
 		return bad(s, "no member name where one must be");
 	if (!scan_string(s) || !skip_space(s))
 		return false;
-	return *s->p++ == ':' || bad(s, "no colon behind a member name");
+	if (*s->p != ':')
+		return bad(s, "no colon behind a member name");
+	s->p++;
+	return true;
 }
 
 /* At a bracket. *ret_empty: it closed at once, the value is complete. */
@@ -263,8 +268,10 @@ static bool scan_document(struct scan *s)
 		bool complete = true;
 		if (!skip_space(s))
 			return false;
-		if (++s->values == s->want)
+		if (++s->values == s->want) {
 			s->wanted_line = s->line;
+			s->wanted_offset = (size_t)(s->p - s->start);
+		}
 		if (*s->p == '{' || *s->p == '[') {
 			if (!open_container(s, &complete))
 				return false;
@@ -291,12 +298,16 @@ static bool count_to(const cJSON *root, const cJSON *node, size_t *count)
 	return false;
 }
 
-static int line_of_node(const char *text, size_t len, const cJSON *root, const cJSON *node)
+/* ret_offset may be NULL. 0: it is not there. */
+static int line_of_node(
+	const char *text, size_t len, const cJSON *root, const cJSON *node, size_t *ret_offset)
 {
 	struct scan s = { .start = text, .p = text, .end = text + len, .line = 1, .lax = true };
 	if (!count_to(root, node, &s.want))
 		return 0;
 	scan_document(&s); /* it parsed before */
+	if (ret_offset)
+		*ret_offset = s.wanted_offset;
 	return s.wanted_line;
 }
 
@@ -338,18 +349,20 @@ static int find_duplicate(const cJSON *value, const cJSON **ret_twice)
 
 /* blank is text itself where comments are allowed, else NULL. */
 static int parse(const char *text, size_t len, char *blank, enum pa_code code, cJSON **ret,
-	bool *ret_incomplete, struct pa_err *err)
+	bool *ret_incomplete, size_t *ret_offset, struct pa_err *err)
 {
 	bool cut;
 	size_t good = utf8_bad_byte(text, len, &cut);
 	struct scan s = { text, text, text + good, blank, .lax = blank != NULL, .line = 1 };
 	bool valid = scan_document(&s);
 	bool incomplete = !valid && s.reason == end_reached;
+	size_t offset = (size_t)(s.p - text);
 
 	/* Input that ends inside a sequence only lacks its end; any other bad byte stays bad. */
 	if (good < len && (valid || incomplete)) {
 		incomplete = incomplete && cut && s.in_string;
 		valid = false;
+		offset = good;
 		if (!incomplete)
 			s.reason = text[good] ? "bytes that are not UTF-8" : "a NUL character";
 	}
@@ -364,10 +377,12 @@ static int parse(const char *text, size_t len, char *blank, enum pa_code code, c
 			return 0;
 		}
 		s.reason = "a member name that its object has twice";
-		s.line = line_of_node(text, len, tree, twice);
+		s.line = line_of_node(text, len, tree, twice, &offset);
 	}
 	if (ret_incomplete)
 		*ret_incomplete = incomplete;
+	if (ret_offset)
+		*ret_offset = offset;
 	return pa_fail(err, code, pa_errno(code) == EINVAL ? EINVAL : EBADMSG, "line %d: %s",
 		s.line, s.reason);
 }
@@ -375,7 +390,13 @@ static int parse(const char *text, size_t len, char *blank, enum pa_code code, c
 int json_parse(const char *text, size_t len, enum pa_code code, cJSON **ret, bool *ret_incomplete,
 	struct pa_err *err)
 {
-	return parse(text, len, NULL, code, ret, ret_incomplete, err);
+	return parse(text, len, NULL, code, ret, ret_incomplete, NULL, err);
+}
+
+int json_parse_at(const char *text, size_t len, enum pa_code code, cJSON **ret, size_t *ret_offset,
+	struct pa_err *err)
+{
+	return parse(text, len, NULL, code, ret, NULL, ret_offset, err);
 }
 
 int json_parse_lax(const char *text, size_t len, enum pa_code code, cJSON **ret, struct pa_err *err)
@@ -385,7 +406,7 @@ int json_parse_lax(const char *text, size_t len, enum pa_code code, cJSON **ret,
 		return pa_fail(err, PA_NO_MEMORY, 0, "JSON of %zu bytes", len);
 	if (len)
 		memcpy(copy, text, len);
-	return parse(copy, len, copy, code, ret, NULL, err);
+	return parse(copy, len, copy, code, ret, NULL, NULL, err);
 }
 
 int json_line_of(const char *text, size_t len, const char *pointer)
@@ -393,7 +414,7 @@ int json_line_of(const char *text, size_t len, const char *pointer)
 	JSON_AUTO cJSON *tree = NULL;
 	if (json_parse_lax(text, len, PA_CONFIG, &tree, NULL) < 0)
 		return 0;
-	return line_of_node(text, len, tree, json_at(tree, pointer));
+	return line_of_node(text, len, tree, json_at(tree, pointer), NULL);
 }
 
 void json_init(void)
@@ -552,34 +573,6 @@ int json_merge(cJSON *base, const cJSON *over, struct pa_err *err)
 			return rc;
 	}
 	return 0;
-}
-
-/*
- * cJSON writes 15 digits of a number when they come close, and so loses the end of 2^53 - 1, a date
- * that means "never". Such numbers are given 17 digits here. False: no memory.
- */
-static bool spell_numbers_out(cJSON *value)
-{
-	char digits[32];
-	cJSON *child;
-	cJSON_ArrayForEach (child, value) {
-		if (!spell_numbers_out(child))
-			return false;
-	}
-	snprintf(digits, sizeof(digits), "%.15g", value->valuedouble);
-	if (!cJSON_IsNumber(value) || isnan(value->valuedouble) ||
-		strtod(digits, NULL) == value->valuedouble)
-		return true;
-	snprintf(digits, sizeof(digits), "%.17g", value->valuedouble);
-	value->type = cJSON_Raw;
-	value->valuestring = wipe_strdup(digits);
-	return value->valuestring != NULL;
-}
-
-char *json_text(const cJSON *value)
-{
-	JSON_AUTO cJSON *copy = cJSON_Duplicate(value, true);
-	return copy && spell_numbers_out(copy) ? cJSON_PrintUnformatted(copy) : NULL;
 }
 
 void json_freep(cJSON **j)

@@ -30,6 +30,9 @@ void json_init(void); /* cJSON's allocator hooks; before any other call and any 
  */
 int json_parse(const char *text, size_t len, enum pa_code code, cJSON **ret, bool *ret_incomplete,
 	struct pa_err *err);
+/* On failure *ret_offset is where in the text it is wrong: up to there it can be read, in bytes from 0. */
+int json_parse_at(const char *text, size_t len, enum pa_code code, cJSON **ret, size_t *ret_offset,
+	struct pa_err *err);
 int json_parse_lax(
 	const char *text, size_t len, enum pa_code code, cJSON **ret, struct pa_err *err);
 
@@ -58,8 +61,10 @@ void json_drop(cJSON *object, const char *name);
  * (RFC 7396). over stays the caller's. */
 int json_merge(cJSON *base, const cJSON *over, struct pa_err *err);
 
-/* Unformatted text in wiping memory, for wipe_free; NULL on no memory. */
+/* json_format.c: unformatted text in wiping memory, for wipe_free; NULL on no memory. */
 char *json_text(const cJSON *value);
+/* The same as JSON.stringify(value, null, 2) lays it out: two spaces, no newline at the end. */
+char *json_pretty(const cJSON *value);
 
 void json_freep(cJSON **j);
 #define JSON_AUTO __attribute__((cleanup(json_freep)))

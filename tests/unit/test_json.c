@@ -507,6 +507,56 @@ static int setup(void **state)
 	return 0;
 }
 
+static void the_offset_is_where_the_fault_is(void **state)
+{
+	static const struct {
+		const char *text;
+		size_t offset;
+	} bad[] = {
+		{ "", 0 },
+		{ "{\"a\":", 5 },
+		{ "{\"a\":tru", 8 },
+		{ "[1,\n 2,,3]", 7 },
+		{ "{\"a\":1,\"b\":2,\"a\":3}", 17 },
+		{ "[\"a\tb\"]", 3 },
+		{ "{\"a\"=1}", 4 },
+		{ "[1] ,", 4 },
+		{ "[\"\xff\"]", 2 },
+	};
+	for (size_t i = 0; i < sizeof(bad) / sizeof(bad[0]); i++) {
+		cJSON *tree = NULL;
+		size_t offset = 999;
+		struct pa_err err = { 0 };
+		assert_int_equal(json_parse_at(bad[i].text, strlen(bad[i].text), PA_FILE_UNUSABLE,
+					 &tree, &offset, &err),
+			-EBADMSG);
+		if (offset != bad[i].offset)
+			fail_msg("%s: %zu", bad[i].text, offset);
+	}
+}
+
+/* What JSON.stringify(JSON.parse(text), null, 2) gives. */
+static void pretty_text_is_laid_out_as_javascript_does(void **state)
+{
+	static const struct {
+		const char *text, *pretty;
+	} cases[] = {
+		{ "{}", "{}" },
+		{ "[[],{}]", "[\n  [],\n  {}\n]" },
+		{ "{\"b\":1.5,\"a\":{\"x\":[1,null]}}", "{\n  \"b\": 1.5,\n  \"a\": {\n    \"x\": "
+							"[\n      1,\n      null\n    ]\n  }\n}" },
+		{ "{\"a,:{\":\"}]\\\"\\\\\"}", "{\n  \"a,:{\": \"}]\\\"\\\\\"\n}" },
+		{ "9007199254740991", "9007199254740991" },
+		{ "\"\\u001f\xc3\xa9\"", "\"\\u001f\xc3\xa9\"" },
+	};
+	for (size_t i = 0; i < sizeof(cases) / sizeof(cases[0]); i++) {
+		JSON_AUTO cJSON *tree = NULL;
+		assert_int_equal(parse(cases[i].text, &tree, NULL, NULL), 0);
+		WIPE_AUTO char *pretty = json_pretty(tree);
+		assert_string_equal(pretty, cases[i].pretty);
+	}
+}
+
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
@@ -528,6 +578,8 @@ int main(void)
 		cmocka_unit_test(times_in_ms_survive),
 		cmocka_unit_test(numbers_survive),
 		cmocka_unit_test(merges_as_rfc_7396),
+		cmocka_unit_test(the_offset_is_where_the_fault_is),
+		cmocka_unit_test(pretty_text_is_laid_out_as_javascript_does),
 	};
 	return cmocka_run_group_tests_name("json", tests, setup, NULL);
 }
