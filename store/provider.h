@@ -54,6 +54,8 @@ struct oauth_desc {
 	char *revocation_endpoint;
 	char *client_id;
 	char *client_secret; /* wiping memory; from the configuration only, never from the table */
+	/* RFC 7591: "client_secret_post" needs the secret; NULL or "none": a public client */
+	char *token_endpoint_auth_method;
 	char *client_id_member; /* entry member that holds an issued client id, which then wins */
 	char *redirect_uri;
 	char *scope;

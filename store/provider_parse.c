@@ -70,6 +70,7 @@ static const struct field oauth_fields[] = {
 	{ "revocation_endpoint", URL, DESC(revocation_endpoint) },
 	{ "client_id", TEXT, DESC(client_id) },
 	{ "client_secret", SECRET, DESC(client_secret) },
+	{ "token_endpoint_auth_method", TEXT, DESC(token_endpoint_auth_method) },
 	{ "client_id_member", TEXT, DESC(client_id_member) },
 	{ "redirect_uri", TEXT, DESC(redirect_uri) },
 	{ "scope", TEXT, DESC(scope) },

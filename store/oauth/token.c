@@ -98,7 +98,9 @@ bool token_can_refresh(const struct oauth_desc *d, const cJSON *entry)
 	if (!d || !d->token_endpoint)
 		return false;
 	if (has_text(entry, "refresh"))
-		return true;
+		return !d->token_endpoint_auth_method ||
+		       strcmp(d->token_endpoint_auth_method, "client_secret_post") != 0 ||
+		       client_secret_of(d, entry);
 	return is_client_credentials(d, entry) && client_id_of(d, entry) &&
 	       client_secret_of(d, entry);
 }

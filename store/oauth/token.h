@@ -32,7 +32,8 @@ void token_request_done(struct token_request_parts *p);
  * refresh and client_secret not empty; expires a whole number >= 0, which access may not lack.
  */
 bool token_entry_is_valid(const cJSON *entry, struct pa_err *err);
-/* Whether this entry can be refreshed with this descriptor: a refresh token, or client credentials. */
+/* Whether this entry can be refreshed with this descriptor: a refresh token, or client credentials; and the
+ * client secret where the descriptor asks for one. */
 bool token_can_refresh(const struct oauth_desc *d, const cJSON *entry);
 
 int token_refresh_request(const struct oauth_desc *d, const cJSON *entry,

@@ -62,7 +62,7 @@ with open(sys.argv[1], encoding="utf-8") as table:
             print(f"{name}: no name")
 spellings = [n for i, r in known.items() for n in [i, *r["aliases"]]]
 print("ambiguous:", sorted({n for n in spellings if spellings.count(n) > 1}))
-print("secrets:", sorted(i for i, r in known.items() if "client_secret" in json.dumps(r)))
+print("secrets:", sorted(i for i, r in known.items() if '"client_secret"' in json.dumps(r)))
 PY
 is "providers.json says the same, no name twice, no secret" "$(cat "$T/compared")" $'ambiguous: []\nsecrets: []'
 is "the command prints the same" "$(pia providers --json | cmp - "$MNT/.piauth/providers.json" && echo same)" same

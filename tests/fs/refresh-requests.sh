@@ -34,7 +34,8 @@ start_fake
 start_server endpoint python3 -E "$CASES/probe_endpoint.py" "$T/endpoint.log" "$T/answer"
 # shellcheck disable=SC2154 # start_server sets both
 endpoint=$server_pid url=http://127.0.0.1:$server_port
-for provider in gitlab anthropic openai-codex openai xai google-gemini-cli; do use_fake "$provider"; done
+for provider in gitlab anthropic openai-codex openai xai; do use_fake "$provider"; done
+use_fake google-gemini-cli google-gemini-cli "client_secret=$(secret google)"
 use_fake sap-ai-core
 use_fake mycloud mycloud client_id=my-client "client_secret=$(secret client)" \
 	'grant_types:=["client_credentials"]' 'scope=one two' rotates:=false

@@ -219,6 +219,8 @@ static void the_odd_ones_have_their_oddities(void **state)
 
 	d = find(builtin, "anthropic")->oauth;
 	assert_pairs(d->authorize_params, "code=true");
+	assert_text(d->account_member, "accountUuid");
+	assert_null(d->account_claim);
 	assert_null(d->token_params);
 	assert_null(d->keep);
 	assert_null(d->answer_access);
@@ -332,7 +334,7 @@ static void the_configuration_is_merged_in(void **state)
 
 	WIPE_AUTO char *json = provider_table_json(t);
 	assert_null(strstr(json, "FAKESECRET"));
-	assert_null(strstr(json, "client_secret"));
+	assert_null(strstr(json, "\"client_secret\""));
 	assert_non_null(strstr(json, "http://127.0.0.1:9/t"));
 	provider_table_free(t);
 }
