@@ -40,6 +40,9 @@ static int epoll_add(struct broker *b, int fd, struct pa_err *err)
 
 static void broker_destroy(struct broker *b)
 {
+	migrate_free(b);
+	linked_free(b);
+	legacy_free(b->legacy);
 	http_free(b->http);
 	writer_free(b->writer);
 	profiles_free(b);
@@ -48,6 +51,19 @@ static void broker_destroy(struct broker *b)
 	if (b->epoll_fd >= 0)
 		close(b->epoll_fd);
 	free(b);
+}
+
+/* What the files of other tools need. */
+static int files_new(struct broker *b, const struct legacy_spawn *spawn, struct pa_err *err)
+{
+	int rc;
+
+	if (!spawn)
+		return 0;
+	if ((rc = legacy_new(spawn, &b->legacy, err)) < 0 || (rc = linked_new(b, err)) < 0 ||
+		(rc = epoll_add(b, legacy_fd(b->legacy), err)) < 0)
+		return rc;
+	return epoll_add(b, linked_fd(b), err);
 }
 
 int broker_new(const struct broker_options *o, struct broker **ret, struct pa_err *err)
@@ -70,7 +86,9 @@ int broker_new(const struct broker_options *o, struct broker **ret, struct pa_er
 	if ((rc = timers_init(b, err)) < 0 || (rc = writer_new(&b->writer, err)) < 0 ||
 		(rc = http_new(&b->http, err)) < 0 ||
 		(rc = epoll_add(b, writer_fd(b->writer), err)) < 0 ||
-		(rc = epoll_add(b, http_fd(b->http), err)) < 0 || (rc = profiles_load(b, err)) < 0)
+		(rc = epoll_add(b, http_fd(b->http), err)) < 0 ||
+		(rc = files_new(b, o->legacy, err)) < 0 || (rc = profiles_load(b, err)) < 0 ||
+		(rc = migrate_new(b, o->import, err)) < 0)
 		goto fail;
 	/* Values that were acknowledged and not published before the last server ended. */
 	for (size_t i = 0; i < b->by_name.n; i++) {
@@ -97,14 +115,18 @@ int64_t broker_wall_ms(const struct broker *b)
 /* One round over what is ready; wait_ms as for poll. */
 static void dispatch(struct broker *b, int wait_ms)
 {
-	struct epoll_event ev[4];
-	int n = epoll_wait(b->epoll_fd, ev, 4, wait_ms);
+	struct epoll_event ev[6];
+	int n = epoll_wait(b->epoll_fd, ev, 6, wait_ms);
 
 	for (int i = 0; i < n; i++) {
 		if (ev[i].data.fd == writer_fd(b->writer))
 			writer_dispatch(b->writer);
 		else if (ev[i].data.fd == http_fd(b->http))
 			http_dispatch(b->http);
+		else if (b->legacy && ev[i].data.fd == legacy_fd(b->legacy))
+			legacy_dispatch(b->legacy);
+		else if (b->legacy && ev[i].data.fd == linked_fd(b))
+			linked_dispatch(b);
 	}
 	/* After the answers: what they settled needs no timer any more. */
 	timers_run(b);

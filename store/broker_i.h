@@ -1,6 +1,6 @@
 /*
  * broker_i - what the files of the broker share. Only broker.c, profile.c, facts.c, commit.c, read.c,
- * refresh.c, input.c, report.c and timers.c include it.
+ * refresh*.c, input.c, report.c, linked*.c, migrate*.c and timers.c include it.
  *
  * A profile has one truth: the sealed record in p->sealed, and p->facts derived from it without a secret.
  * The truth changes only in commit.c, one commit at a time per profile, so a change is always made to
@@ -42,16 +42,20 @@ struct facts {
 	bool can_refresh; /* the served lane is OAuth and has what a refresh needs */
 	bool foreign;     /* rotating login of another machine's store */
 	bool moved;
+	bool adopted;   /* from a linked file, and not proved by a refresh yet */
+	unsigned links; /* linked entries of files that are kept in step */
 	bool dead;
 	struct pa_err dead_why;
 	int64_t dead_ms;
 	uint32_t incarnation;
 	char *account;
 	char *base_url;
+	char *links_text; /* for status; NULL: there never was one */
 };
 
 enum refresh_phase {
 	REFRESH_IDLE,
+	REFRESH_FILES,    /* the files it is shared with are being locked and read */
 	REFRESH_JOURNAL,  /* the intent is being made durable */
 	REFRESH_EXCHANGE, /* the request is out */
 	REFRESH_SAVE,     /* the answer, or the refusal, is being made durable */
@@ -67,8 +71,10 @@ struct refresh {
 	uint64_t generation;  /* of the record it was read from */
 	int64_t sent_wall_ms;
 	struct exchange *exchange;
-	bool dropped;      /* the answer came too late: another login is there */
-	struct pa_err why; /* of a refusal that is being made durable */
+	struct linked_tx *files; /* NULL: it is shared with none, or they cannot be had */
+	bool looked_again;       /* after a refusal: nothing newer is in the files */
+	bool dropped;            /* the answer came too late: another login is there */
+	struct pa_err why;       /* of a refusal that is being made durable */
 };
 
 struct wait_list {
@@ -167,6 +173,9 @@ struct broker {
 	struct broker_clock clock;
 	struct writer *writer;
 	struct http *http;
+	struct legacy *legacy;   /* NULL: other tools' files are left alone */
+	struct linked *linked;   /* linked.c; NULL with legacy */
+	struct migrate *migrate; /* migrate.c */
 	int epoll_fd, timer_fd, jump_fd;
 	int64_t timer_boot_ms; /* what timer_fd is set to; NEVER: off */
 	bool timers_running;   /* one arming at the end is enough */
@@ -194,6 +203,11 @@ static inline int64_t now_boot(const struct broker *b)
 void facts_done(struct facts *f);
 int facts_of(
 	const struct profile *p, const struct record *r, struct facts *ret, struct pa_err *err);
+/* The account an OAuth entry says it belongs to; NULL: it does not say. malloc'ed. _as: said in this way. */
+enum account_kind { ACCOUNT_MEMBER, ACCOUNT_CLAIM, ACCOUNT_EMAIL };
+#define ACCOUNT_KINDS 3
+char *account_as(enum account_kind kind, const struct provider *provider, const cJSON *entry);
+char *account_of(const struct provider *provider, const cJSON *entry);
 /* Opens the truth; a new record where there is none. */
 int profile_open(const struct profile *p, struct record *ret, struct pa_err *err);
 
@@ -201,6 +215,8 @@ int profile_open(const struct profile *p, struct record *ret, struct pa_err *err
 int profile_make(struct broker *b, const char *name, const struct provider *provider,
 	uint32_t incarnation, struct profile **ret, struct pa_err *err);
 struct profile *profile_by_name(struct broker *b, const char *name);
+/* For another making of a custom or named profile; never 0. */
+uint32_t profile_incarnation(void);
 void profile_unindex(struct profile *p);
 void profile_release(struct profile *p); /* frees it if nothing needs it any more */
 void profiles_free(struct broker *b);
@@ -226,6 +242,9 @@ struct commit *commit_new(struct profile *p, enum commit_kind kind,
 void commit_start(struct commit *c); /* takes c */
 void profile_save_again(struct profile *p);
 
+/* input.c */
+void profile_clean_slate(struct profile *p); /* a login starts with one; so does a logout */
+
 /* read.c */
 void profile_step(struct profile *p);
 void profile_answer(struct profile *p, const struct pa_err *err); /* wakes everybody who waits */
@@ -238,6 +257,52 @@ void profile_abort_waits(struct profile *p, const struct pa_err *err);
 bool refresh_allowed(const struct profile *p, struct pa_err *why);
 void refresh_start(struct profile *p);
 void refresh_abandon(struct profile *p); /* ends an exchange without anybody hearing of it */
+/* for refresh_dead.c: */
+/* The end, good (err NULL) or bad: everybody who waits hears of it. r is freed, here and in _dropped. */
+void refresh_end(struct refresh *r, const struct pa_err *err);
+/* A login or logout came meanwhile: what became of the old login is nobody's business any more. */
+void refresh_dropped(struct refresh *r);
+void refresh_back_off(
+	struct profile *p, int64_t retry_after_s); /* -1: the provider named no time */
+/* Whether the login that is being refreshed is the one in this record. */
+bool refresh_still_there(const struct refresh *f, const struct record *r);
+/* refresh_dead.c */
+void refresh_dead(struct refresh *r); /* r->why says why */
+
+/* linked.c: the files that logins are shared with */
+int linked_new(struct broker *b, struct pa_err *err);
+void linked_free(struct broker *b);
+int linked_fd(const struct broker *b);
+void linked_dispatch(struct broker *b);
+/* The set of linked files may have changed: the new ones are looked at and watched, soon. */
+void linked_watch(struct broker *b);
+/* A refresh has ended: looks that were put off are made. */
+void linked_resume(struct broker *b);
+
+/* linked_tx.c: the files of one login, open while it is refreshed */
+struct linked_tx;
+/*
+ * Opens the files that p's login is shared with, under their tools' locks, and settles what they say. done
+ * comes later: err NULL, then the truth is as new as the files; or FILE_LOCKED, FILE_SILENT, FILE_UNUSABLE
+ * (*torn: a file that may be half written was seen), and the transaction is open no more.
+ */
+int linked_open(struct profile *p, void (*done)(void *arg, bool torn, const struct pa_err *err),
+	void *arg, struct linked_tx **ret, struct pa_err *err);
+/* Writes the new login into the files and closes them; takes tx. entry is borrowed. */
+void linked_write(struct linked_tx *tx, const cJSON *entry);
+void linked_close(struct linked_tx *tx); /* gives the locks back; NULL is fine */
+/* A login as other tools shall see it: `expires` by the provider's rule for files, never before half of
+ * the token's life; without members of ours. The caller's. */
+cJSON *linked_file_entry(const struct profile *p, const cJSON *entry, struct pa_err *err);
+
+/* migrate.c: import, take-over, give-back, and what was decided */
+int migrate_new(struct broker *b, bool import, struct pa_err *err);
+void migrate_free(struct broker *b);
+/* A record of ours that is no profile's, found when the store was loaded; takes text's meaning, not text. */
+int migrate_load(struct broker *b, const char *text, size_t len, struct pa_err *err);
+/* It was there and does not open: nothing is imported before somebody decides again. */
+int migrate_lost(struct broker *b, struct pa_err *err);
+#define MIGRATE_RECORD ".migrate" /* its name in the vault: no profile's name starts with a dot */
 
 /* timers.c */
 int timers_init(struct broker *b, struct pa_err *err);

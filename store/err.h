@@ -100,6 +100,15 @@
 		"See docs/NAMESPACE.md for what each file takes.")                                \
 	X(CONFIG, "config.invalid", EINVAL, "The configuration is not valid.",                    \
 		"Correct the line the message names.")                                            \
+	X(FILE_LOCKED, "file.locked", EBUSY,                                                      \
+		"Another program holds the lock of its credential file.",                         \
+		"Wait; if that program is gone, run piauth doctor.")                              \
+	X(FILE_UNUSABLE, "file.unusable", EIO,                                                    \
+		"A credential file of another program cannot be used.",                           \
+		"Run piauth doctor; it names the file and the reason.")                           \
+	X(FILE_SILENT, "file.no_answer", ETIMEDOUT,                                               \
+		"The directory of another program's credential file does not answer.",            \
+		"Check the file system it lies on (NFS, FUSE); piauth doctor names it.")          \
 	X(NO_MEMORY, "sys.no_memory", ENOMEM, "Out of memory.", "Free memory, then try again.")   \
 	X(SYSTEM, "sys.error", EIO, "The system refused an operation.", "See the detail.")
 

@@ -2,11 +2,13 @@
 #include <stdlib.h>
 
 #include "broker_i.h"
+#include "link.h"
 
 void facts_done(struct facts *f)
 {
 	free(f->account);
 	free(f->base_url);
+	wipe_free(f->links_text);
 	*f = (struct facts){ 0 };
 }
 
@@ -23,23 +25,38 @@ int profile_open(const struct profile *p, struct record *ret, struct pa_err *err
 	return record_parse(text, len, p->name, ret, err);
 }
 
-static char *account_of(const struct provider *provider, const cJSON *entry)
+char *account_as(enum account_kind kind, const struct provider *provider, const cJSON *entry)
 {
 	const struct oauth_desc *d = provider->oauth;
 	const char *account = NULL, *access = json_str(entry, "access");
 	JSON_AUTO cJSON *claims = NULL;
+	const cJSON *claim;
 
-	if (d && d->account_member)
-		account = json_str(entry, d->account_member);
-	if (!account && d && d->account_claim && access) {
+	switch (kind) {
+	case ACCOUNT_MEMBER:
+		account = d && d->account_member ? json_str(entry, d->account_member) : NULL;
+		break;
+	case ACCOUNT_CLAIM:
+		if (!d || !d->account_claim || !access)
+			break;
 		claims = token_jwt_payload(access, strlen(access));
-		const cJSON *claim = claims ? json_at(claims, d->account_claim) : NULL;
-
+		claim = claims ? json_at(claims, d->account_claim) : NULL;
 		account = cJSON_IsString(claim) ? claim->valuestring : NULL;
-	}
-	if (!account)
+		break;
+	case ACCOUNT_EMAIL:
 		account = json_str(entry, "email");
+		break;
+	}
 	return account ? strdup(account) : NULL;
+}
+
+char *account_of(const struct provider *provider, const cJSON *entry)
+{
+	char *account = NULL;
+
+	for (int kind = 0; !account && kind < ACCOUNT_KINDS; kind++)
+		account = account_as((enum account_kind)kind, provider, entry);
+	return account;
 }
 
 static void facts_of_oauth(
@@ -71,6 +88,33 @@ static void facts_of_oauth(
 	f->account = account_of(p->provider, entry);
 }
 
+/* What status tells about the links: their proofs are nobody's business. */
+static int facts_of_links(const struct record *r, struct facts *f, struct pa_err *err)
+{
+	JSON_AUTO cJSON *array = NULL;
+	struct link l;
+
+	f->adopted = f->has_oauth && link_kept(r);
+	for (size_t i = 0; link_at(r, i, &l); i++) {
+		cJSON *o = cJSON_CreateObject();
+
+		if (!array && !(array = cJSON_CreateArray()))
+			return cJSON_Delete(o), pa_fail(err, PA_NO_MEMORY, 0, "links");
+		cJSON_AddItemToArray(array, o);
+		if (!cJSON_AddStringToObject(o, "tool", l.tool) ||
+			!cJSON_AddStringToObject(o, "path", l.path) ||
+			!cJSON_AddStringToObject(o, "name", l.name) ||
+			!cJSON_AddStringToObject(o, "lane", lane_name(l.lane)) ||
+			!cJSON_AddStringToObject(o, "state", link_state_name(l.state)) ||
+			!cJSON_AddStringToObject(o, "note", l.note))
+			return pa_fail(err, PA_NO_MEMORY, 0, "links");
+		f->links += f->has_oauth && l.lane == LANE_OAUTH && l.state == LINK_ON;
+	}
+	if (array && !(f->links_text = json_text(array)))
+		return pa_fail(err, PA_NO_MEMORY, 0, "links");
+	return 0;
+}
+
 static enum lane lane_by_mode(const struct record *r, enum mode mode)
 {
 	switch (mode) {
@@ -91,6 +135,7 @@ int facts_of(const struct profile *p, const struct record *r, struct facts *ret,
 	struct facts f = { 0 };
 	const char *url = record_base_url(r);
 	const cJSON *entry;
+	int rc = 0;
 
 	f.mode = record_mode(r);
 	f.has_api_key = record_lane(r, LANE_API_KEY) != NULL;
@@ -113,9 +158,13 @@ int facts_of(const struct profile *p, const struct record *r, struct facts *ret,
 	case LANE_ENV:
 		break;
 	}
-	if (url && !(f.base_url = strdup(url))) {
+	if (url && !(f.base_url = strdup(url)))
+		rc = pa_fail(err, PA_NO_MEMORY, 0, "%s", p->name);
+	if (rc == 0)
+		rc = facts_of_links(r, &f, err);
+	if (rc < 0) {
 		facts_done(&f);
-		return pa_fail(err, PA_NO_MEMORY, 0, "%s", p->name);
+		return rc;
 	}
 	*ret = f;
 	return 0;

@@ -2,6 +2,7 @@
 #include <stdlib.h>
 
 #include "broker_i.h"
+#include "link.h"
 
 struct broker_input {
 	struct broker_input *next; /* p->inputs */
@@ -242,8 +243,7 @@ void broker_input_write(
 	input_commit(in, COMMIT_SAVE, apply_pending, false, NULL, done, arg);
 }
 
-/* A login starts with a clean slate; so does a logout. */
-static void clean_slate(struct profile *p)
+void profile_clean_slate(struct profile *p)
 {
 	p->rejected = p->lost_answer = false;
 	p->failures = 0;
@@ -273,7 +273,7 @@ static int apply_publish(struct commit *c, struct record *r, struct pa_err *err)
 		return rc;
 	record_drop_pending(r, in->lane);
 	in->acknowledged = false;
-	clean_slate(c->p);
+	profile_clean_slate(c->p);
 	return 0;
 }
 
@@ -319,17 +319,34 @@ void broker_input_free(struct broker_input *in)
 
 /* ---- forgetting and settings ---- */
 
+/* The lane and what was to become it. Files that it is linked with stay as they are, and so must remember
+ * that this credential is not wanted any more. */
+static int forget_lane(struct commit *c, struct record *r, enum lane lane, struct pa_err *err)
+{
+	const cJSON *entry = record_lane(r, lane);
+	const char *secret = json_str(entry, lane == LANE_OAUTH ? "refresh" : "key");
+	char proof[LINK_PROOF_LEN + 1] = "";
+	int rc;
+
+	if (secret && *secret &&
+		(rc = vault_proof(c->p->b->vault, secret, strlen(secret), proof, err)) < 0)
+		return rc;
+	if ((rc = link_off(r, lane, proof, err)) < 0)
+		return rc;
+	record_drop_lane(r, lane);
+	record_drop_pending(r, lane);
+	return 0;
+}
+
 static int apply_forget(struct commit *c, struct record *r, struct pa_err *err)
 {
-	if (c->lane != LANE_API_KEY) {
-		record_drop_lane(r, LANE_OAUTH);
-		record_drop_pending(r, LANE_OAUTH);
-	}
-	if (c->lane != LANE_OAUTH) {
-		record_drop_lane(r, LANE_API_KEY);
-		record_drop_pending(r, LANE_API_KEY);
-	}
-	return record_set_changed_ms(r, now_wall(c->p->b), err);
+	int rc = 0;
+
+	if (c->lane != LANE_API_KEY)
+		rc = forget_lane(c, r, LANE_OAUTH, err);
+	if (rc == 0 && c->lane != LANE_OAUTH)
+		rc = forget_lane(c, r, LANE_API_KEY, err);
+	return rc < 0 ? rc : record_set_changed_ms(r, now_wall(c->p->b), err);
 }
 
 static void forget_done(struct commit *c, int r, const struct pa_err *err)
@@ -338,7 +355,7 @@ static void forget_done(struct commit *c, int r, const struct pa_err *err)
 	if (r < 0)
 		return;
 	if (!c->p->facts.has_oauth)
-		clean_slate(c->p);
+		profile_clean_slate(c->p);
 	broker_event(c->p->b, c->p, "logout", NULL);
 }
 

@@ -2,6 +2,7 @@
 #include <errno.h>
 #include <fcntl.h>
 #include <openssl/crypto.h>
+#include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 #include <unistd.h>
@@ -340,6 +341,17 @@ int vault_intent(const struct vault *v, const char *profile, uint64_t generation
 			i.spent, err);
 	if (!r)
 		*ret = i;
+	return r;
+}
+
+int vault_proof(const struct vault *v, const void *token, size_t token_len, char ret[static 17],
+	struct pa_err *err)
+{
+	uint8_t mac[32];
+	int r = seal_hmac(v->keys->keys[0]->journal_key, SEAL_KEY_LEN, token, token_len, mac, err);
+
+	for (size_t i = 0; !r && i < 8; i++)
+		snprintf(ret + 2 * i, 3, "%02x", mac[i]);
 	return r;
 }
 

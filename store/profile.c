@@ -276,7 +276,7 @@ static bool canonical_name(
 }
 
 /* Never 0: that is the incarnation of permanent profiles. */
-static uint32_t new_incarnation(void)
+uint32_t profile_incarnation(void)
 {
 	uint32_t n = 0;
 
@@ -301,7 +301,7 @@ enum broker_name broker_resolve(struct broker *b, const char *name, struct profi
 		strncat(id, canonical, strcspn(canonical, "@"));
 		if (!strchr(canonical, '@') || (!provider && !profile_by_name(b, id)))
 			return BROKER_NAME_NONE;
-		if (profile_make(b, canonical, provider, new_incarnation(), &p, NULL) < 0)
+		if (profile_make(b, canonical, provider, profile_incarnation(), &p, NULL) < 0)
 			return BROKER_NAME_NONE;
 	}
 	*ret_profile = p;
@@ -335,7 +335,7 @@ void broker_make(struct broker *b, const char *name, broker_done_fn done, void *
 		rc = pa_fail(&err, PA_BUSY, EEXIST, "%s exists", canonical);
 		goto fail;
 	}
-	if (!p && (rc = profile_make(b, canonical, provider, new_incarnation(), &p, &err)) < 0)
+	if (!p && (rc = profile_make(b, canonical, provider, profile_incarnation(), &p, &err)) < 0)
 		goto fail;
 	if (!(c = commit_new(p, COMMIT_SAVE, apply_make, done, arg))) {
 		rc = pa_fail(&err, PA_NO_MEMORY, 0, "%s", canonical);
@@ -369,6 +369,8 @@ void broker_remove(struct broker *b, struct profile *p, broker_done_fn done, voi
 
 void profile_publish(struct profile *p, struct sealed *s, struct facts *f)
 {
+	if (f->links != p->facts.links)
+		linked_watch(p->b);
 	if (f->generation != p->facts.generation) {
 		p->read_since = false;
 		p->rejected = false;

@@ -46,11 +46,12 @@ static enum freshness freshness(const struct profile *p, int64_t wall)
 	int64_t remaining = f->expires_ms - wall;
 
 	if (never_expires(p))
-		return p->rejected ? DUE : FRESH;
+		return p->rejected || f->adopted ? DUE : FRESH;
 	if (remaining <= hard_ms(f))
 		return EXPIRED;
-	/* A clock before the token's birth is wrong, so nothing it says about expiry can be trusted. */
-	if (p->rejected || wall < f->refreshed_ms || remaining <= margin_ms(f))
+	/* A clock before the token's birth is wrong, so nothing it says about expiry can be trusted; nor can
+	 * what came from another program's file, before a refresh has proved it. */
+	if (p->rejected || f->adopted || wall < f->refreshed_ms || remaining <= margin_ms(f))
 		return DUE;
 	return remaining <= margin_ms(f) * 3 / 2 ? SOON : FRESH;
 }

@@ -2,6 +2,8 @@
 
 #include <string.h>
 
+#include "link.h"
+
 #define RECORD_FORMAT 1
 
 int record_new(const char *profile, struct record *ret, struct pa_err *err)
@@ -63,6 +65,8 @@ int record_parse(
 	if (!lanes_are_valid(root) ||
 		(pending && (!cJSON_IsObject(pending) || !lanes_are_valid(pending))))
 		return pa_fail(err, PA_STORE_CORRUPT, 0, "a lane has the wrong type");
+	if (!link_is_valid(root))
+		return pa_fail(err, PA_STORE_CORRUPT, 0, "a link has the wrong type");
 	ret->root = root;
 	root = NULL;
 	return 0;
@@ -179,6 +183,15 @@ int record_replace_lane(struct record *r, enum lane lane, cJSON *entry, struct p
 	return json_set(r->root, lane_name(lane), entry, err);
 }
 
+/* What was remembered about a login that is not there any more. The tokens that its family has had stay
+ * known: whoever finds one of them in an old file must not bring it back. */
+static void forget_login(struct record *r)
+{
+	json_drop(r->root, "dead");
+	json_drop(r->root, "moved");
+	link_drop_kept(r);
+}
+
 int record_set_lane(
 	struct record *r, enum lane lane, cJSON *entry, int64_t now_ms, struct pa_err *err)
 {
@@ -189,8 +202,11 @@ int record_set_lane(
 	if ((rc = json_set_str(r->root, "last", lane_name(lane), err)) < 0)
 		return rc;
 	if (lane == LANE_OAUTH) {
-		json_drop(r->root, "dead");
-		json_drop(r->root, "moved");
+		forget_login(r);
+		/* The files hold another family. Without a proof nothing in them is unwanted: an import
+		 * that finds the new login there links them again. */
+		if ((rc = link_off(r, LANE_OAUTH, "", err)) < 0)
+			return rc;
 	}
 	return record_set_changed_ms(r, now_ms, err);
 }
@@ -198,10 +214,8 @@ int record_set_lane(
 void record_drop_lane(struct record *r, enum lane lane)
 {
 	json_drop(r->root, lane_name(lane));
-	if (lane == LANE_OAUTH) {
-		json_drop(r->root, "dead");
-		json_drop(r->root, "moved");
-	}
+	if (lane == LANE_OAUTH)
+		forget_login(r);
 }
 
 const char *record_machine(const struct record *r)

@@ -9,7 +9,8 @@
  *    "api_key":{"type":"api_key","key":"...","set":MS},
  *    "oauth":{"type":"oauth","access":"...","refresh":"...","expires":MS,...,"refreshed":MS},
  *    "pending":{"api_key":{...},"oauth":{...},"machine":"..."},
- *    "dead":{"detail":"...","http_status":400,"at":MS},"moved":true}
+ *    "dead":{"detail":"...","http_status":400,"at":MS},"moved":true,
+ *    "links":[...],"known":[...],"kept":{...}}                                         (link.h)
  *
  * Times are ms since the epoch. Threads: any, no shared state.
  */
@@ -53,11 +54,13 @@ int record_set_mode(struct record *r, enum mode mode, struct pa_err *err);
 const cJSON *record_lane(const struct record *r, enum lane lane);
 /* The lane that was set last of those that are there; LANE_NONE if none is. */
 enum lane record_last(const struct record *r);
-/* Takes entry (also on failure); makes the lane the last one; a login forgets dead and moved. */
+/* Takes entry (also on failure); makes the lane the last one. A login is a new family of tokens: dead, moved
+ * and kept are forgotten, its lane's links (link.h) are off. */
 int record_set_lane(
 	struct record *r, enum lane lane, cJSON *entry, int64_t now_ms, struct pa_err *err);
 /* The same without making it the last one: what a refresh does. Takes entry. */
 int record_replace_lane(struct record *r, enum lane lane, cJSON *entry, struct pa_err *err);
+/* Its links stay as they are (link_off). */
 void record_drop_lane(struct record *r, enum lane lane);
 
 /* Which machine's store the login belongs to; "" if it is bound to none. */

@@ -1,8 +1,9 @@
 /*
  * One refresh per credential.
  *
- * Order: the intent (generation and HMAC of the token about to be spent) becomes durable; the request goes
- * out; the answer becomes durable; the readers are answered. A crash or a lost answer between the second
+ * Order: the files that the login is shared with are locked and read, and what is newer there is adopted;
+ * the intent (generation and HMAC of the token about to be spent) becomes durable; the request goes out; the
+ * answer becomes durable, here and in those files; the readers are answered. A crash or a lost answer between the second
  * and the third step leaves an intent without an answer. What follows from that:
  *
  *   - the old access token still lives: nothing is repeated, it is served until it dies;
@@ -17,6 +18,7 @@
 #include <stdlib.h>
 
 #include "broker_i.h"
+#include "link.h"
 
 static const struct oauth_desc *desc_of(const struct profile *p)
 {
@@ -63,24 +65,26 @@ bool refresh_allowed(const struct profile *p, struct pa_err *why)
 
 static void refresh_free(struct refresh *r)
 {
+	linked_close(r->files);
 	secret_free(r->spent);
 	free(r);
 }
 
 /* The end of a refresh, good (err NULL) or bad: everybody who waits hears of it. */
-static void refresh_end(struct refresh *r, const struct pa_err *err)
+void refresh_end(struct refresh *r, const struct pa_err *err)
 {
 	struct profile *p = r->p;
 
 	p->refresh = NULL;
 	p->b->busy--;
 	refresh_free(r);
+	linked_resume(p->b);
 	profile_answer(p, err);
 	profile_step(p);
 	profile_release(p);
 }
 
-static void back_off(struct profile *p, int64_t retry_after_s)
+void refresh_back_off(struct profile *p, int64_t retry_after_s)
 {
 	int64_t ms = BACKOFF_MIN_MS;
 	uint16_t jitter = 0;
@@ -104,7 +108,7 @@ static void back_off(struct profile *p, int64_t retry_after_s)
 }
 
 /* Whether the login that is being refreshed is the one in this record. */
-static bool still_there(const struct refresh *f, const struct record *r)
+bool refresh_still_there(const struct refresh *f, const struct record *r)
 {
 	const cJSON *entry = record_lane(r, LANE_OAUTH);
 	const char *now = json_str(entry, "refresh");
@@ -117,13 +121,14 @@ static bool still_there(const struct refresh *f, const struct record *r)
 }
 
 /* A login or logout came meanwhile: what became of the old login is nobody's business any more. */
-static void refresh_dropped(struct refresh *r)
+void refresh_dropped(struct refresh *r)
 {
 	struct profile *p = r->p;
 
 	p->refresh = NULL;
 	p->b->busy--;
 	refresh_free(r);
+	linked_resume(p->b);
 	profile_wait_again(p);
 	profile_step(p);
 	profile_release(p);
@@ -162,58 +167,6 @@ static void journal_answered(struct refresh *r)
 	writer_add(b->writer, &j->job);
 }
 
-static int apply_dead(struct commit *c, struct record *r, struct pa_err *err)
-{
-	struct refresh *f = c->arg;
-
-	if (!still_there(f, r)) {
-		f->dropped = true;
-		return -ECANCELED;
-	}
-	return record_set_dead(r, &f->why, now_wall(c->p->b), err);
-}
-
-static void dead_saved(struct commit *c, int r, const struct pa_err *err)
-{
-	struct refresh *f = c->arg;
-	struct profile *p = c->p;
-	struct pa_err why = f->why;
-
-	(void)r;
-	(void)err;
-	if (f->dropped) {
-		refresh_dropped(f);
-		return;
-	}
-	if (!c->published) {
-		/* No memory for the record; what it would say holds all the same. */
-		p->facts.dead = true;
-		p->facts.dead_why = why;
-		p->facts.dead_ms = now_wall(p->b);
-	}
-	p->lost_answer = false;
-	broker_event(p->b, p, "dead", &why);
-	refresh_end(f, &why);
-}
-
-/* The readers hear of it when it is durable, so that a restart does not ask again. */
-static void refresh_dead(struct refresh *r)
-{
-	struct profile *p = r->p;
-	struct commit *c = commit_new(p, COMMIT_KEEP, apply_dead, NULL, NULL);
-
-	profile_error(p, &r->why);
-	if (!c) {
-		back_off(p, -1);
-		refresh_end(r, &r->why);
-		return;
-	}
-	r->phase = REFRESH_SAVE;
-	c->arg = r;
-	c->done = dead_saved;
-	commit_start(c);
-}
-
 /*
  * Whether the provider may have taken the token although no usable answer came: none at all, a success that
  * cannot be read, or a gateway that lost the answer of the server behind it.
@@ -233,7 +186,8 @@ static void refresh_failed(
 	struct pa_err why = *err;
 
 	p->b->count.refreshes_failed++;
-	if (profile_open(p, &rec, NULL) == 0 && !still_there(r, &rec)) {
+	/* No generation: it failed before it had read the login. */
+	if (r->generation && profile_open(p, &rec, NULL) == 0 && !refresh_still_there(r, &rec)) {
 		refresh_dropped(r);
 		return;
 	}
@@ -258,9 +212,38 @@ static void refresh_failed(
 		return;
 	}
 	profile_error(p, &why);
-	back_off(p, retry_after_s);
+	refresh_back_off(p, retry_after_s);
 	broker_event(p->b, p, "refresh_failed", &why);
 	refresh_end(r, &why);
+}
+
+/* A file that has one of these one day is known to hold an old pair, once there is a newer. */
+static int remember_token(const struct profile *p, struct record *r, const char *token, size_t len,
+	struct pa_err *err)
+{
+	char proof[LINK_PROOF_LEN + 1];
+	struct link l;
+	int rc;
+
+	if (!len || !link_at(r, 0, &l))
+		return 0;
+	if ((rc = vault_proof(p->b->vault, token, len, proof, err)) < 0)
+		return rc;
+	return link_remember(r, proof, err);
+}
+
+static int remember_both(
+	const struct refresh *f, const struct profile *p, struct record *r, struct pa_err *err)
+{
+	const char *now = json_str(record_lane(r, LANE_OAUTH), "refresh"), *spent = "";
+	size_t len = 0;
+	int rc;
+
+	if (f->spent)
+		secret_read(f->spent, &spent, &len);
+	if ((rc = remember_token(p, r, spent, len, err)) < 0)
+		return rc;
+	return remember_token(p, r, now ? now : "", now ? strlen(now) : 0, err);
 }
 
 static int apply_answer(struct commit *c, struct record *r, struct pa_err *err)
@@ -269,15 +252,17 @@ static int apply_answer(struct commit *c, struct record *r, struct pa_err *err)
 	cJSON *entry = c->entry;
 	int rc;
 
-	if (!still_there(f, r)) {
+	if (!refresh_still_there(f, r)) {
 		f->dropped = true;
 		return -ECANCELED;
 	}
 	c->entry = NULL;
 	if ((rc = record_replace_lane(r, LANE_OAUTH, entry, err)) < 0)
 		return rc;
-	if ((rc = record_set_changed_ms(r, now_wall(c->p->b), err)) < 0)
+	if ((rc = record_set_changed_ms(r, now_wall(c->p->b), err)) < 0 ||
+		(rc = remember_both(f, c->p, r, err)) < 0)
 		return rc;
+	link_drop_kept(r);
 	return record_set_machine(r, vault_machine_id(c->p->b->vault), err);
 }
 
@@ -295,7 +280,7 @@ static void answer_saved(struct commit *c, int r, const struct pa_err *err)
 		/* No memory for it, or too big to be stored: as good as lost. */
 		p->lost_answer = true;
 		profile_error(p, &why);
-		back_off(p, -1);
+		refresh_back_off(p, -1);
 		broker_event(p->b, p, "refresh_failed", &why);
 		refresh_end(f, &why);
 		return;
@@ -306,7 +291,7 @@ static void answer_saved(struct commit *c, int r, const struct pa_err *err)
 		/* Dead on arrival: readers that insist must not make a storm of requests. */
 		pa_fail(&why, PA_EXPIRED, 0, "%s: the token came expired", p->name);
 		profile_error(p, &why);
-		back_off(p, -1);
+		refresh_back_off(p, -1);
 		refresh_end(f, &why);
 		return;
 	}
@@ -335,7 +320,7 @@ static void exchange_done(void *arg, int rc, const struct http_answer *a, const 
 		refresh_failed(r, may_be_spent(a), a->retry_after_s, &why);
 		return;
 	}
-	if (!still_there(r, &rec)) {
+	if (!refresh_still_there(r, &rec)) {
 		refresh_dropped(r);
 		return;
 	}
@@ -363,6 +348,11 @@ static void exchange_done(void *arg, int rc, const struct http_answer *a, const 
 	c->bump = true;
 	c->arg = r;
 	c->done = answer_saved;
+	/* The file need not wait for our disk: the more places have the new pair, the better. */
+	if (r->files) {
+		linked_write(r->files, entry);
+		r->files = NULL;
+	}
 	commit_start(c);
 }
 
@@ -377,7 +367,7 @@ static int refresh_send(struct refresh *r, struct pa_err *err)
 
 	if ((rc = profile_open(p, &rec, err)) < 0)
 		return rc;
-	if (!still_there(r, &rec))
+	if (!refresh_still_there(r, &rec))
 		return -ECANCELED;
 	rc = token_refresh_request(desc_of(p), record_lane(&rec, LANE_OAUTH), &parts, err);
 	if (rc < 0)
@@ -460,19 +450,10 @@ static int intent_prepare(struct refresh *r, struct pa_err *err)
 	return intent_job_init(&r->intent, p->b->vault, &intent);
 }
 
-void refresh_start(struct profile *p)
+static void refresh_intend(struct refresh *r)
 {
 	struct pa_err err = { 0 };
-	struct refresh *r;
 
-	if (p->refresh || !refresh_allowed(p, NULL))
-		return;
-	if (!(r = calloc(1, sizeof(*r))))
-		return;
-	r->p = p;
-	r->kind = INTENT_REFRESH;
-	p->refresh = r;
-	p->b->busy++;
 	if (intent_prepare(r, &err) < 0) {
 		r->intent.intent.kind = 0;
 		refresh_failed(r, false, -1, &err);
@@ -485,7 +466,61 @@ void refresh_start(struct profile *p)
 	r->phase = REFRESH_JOURNAL;
 	r->intent.done = intent_done;
 	r->intent.arg = r;
-	writer_add(p->b->writer, &r->intent.job);
+	writer_add(r->p->b->writer, &r->intent.job);
+}
+
+/* The truth is as new as the files, or they cannot be had. */
+static void files_opened(void *arg, bool torn, const struct pa_err *err)
+{
+	struct refresh *r = arg;
+	struct profile *p = r->p;
+	struct pa_err why;
+	bool alive = p->facts.value_len &&
+		     (!p->facts.expires_ms || now_wall(p->b) < p->facts.expires_ms);
+
+	if (err) {
+		linked_close(r->files);
+		r->files = NULL;
+	}
+	/*
+	 * Another program may be rotating the login this moment, or have rotated it where we cannot see it:
+	 * spending our token then could end the login for both. While there is a live token nothing presses;
+	 * once it is dead the login is as good as lost without a try, unless somebody is at it right now.
+	 */
+	if (err && (alive || err->code == PA_FILE_LOCKED)) {
+		refresh_failed(r, false, -1, err);
+	} else if (!err && torn && alive && !p->failures) {
+		pa_fail(&why, PA_FILE_UNUSABLE, 0, "%s: a linked file is not whole", p->name);
+		refresh_failed(r, false, -1, &why);
+	} else if (!p->facts.can_refresh || p->facts.lane != LANE_OAUTH) {
+		refresh_dropped(r); /* logged out there */
+	} else if (p->b->stopping) {
+		refresh_end(r, NULL);
+	} else {
+		refresh_intend(r);
+	}
+}
+
+void refresh_start(struct profile *p)
+{
+	struct pa_err err = { 0 };
+	struct refresh *r;
+
+	if (p->refresh || !refresh_allowed(p, NULL))
+		return;
+	if (!(r = calloc(1, sizeof(*r))))
+		return;
+	r->p = p;
+	r->kind = p->lost_answer ? INTENT_REPEAT : INTENT_REFRESH;
+	p->refresh = r;
+	p->b->busy++;
+	if (!p->b->legacy || !p->facts.links) {
+		refresh_intend(r);
+		return;
+	}
+	r->phase = REFRESH_FILES;
+	if (linked_open(p, files_opened, r, &r->files, &err) < 0)
+		files_opened(r, false, &err);
 }
 
 void refresh_abandon(struct profile *p)
@@ -493,9 +528,10 @@ void refresh_abandon(struct profile *p)
 	struct refresh *r = p->refresh;
 
 	/* The intent stays in the journal: the next server takes the answer for lost. */
-	if (!r || r->phase != REFRESH_EXCHANGE || !r->exchange)
+	if (!r || (r->phase != REFRESH_FILES && (r->phase != REFRESH_EXCHANGE || !r->exchange)))
 		return;
-	http_abort(r->exchange);
+	if (r->exchange)
+		http_abort(r->exchange);
 	r->exchange = NULL;
 	p->refresh = NULL;
 	p->b->busy--;

@@ -163,6 +163,8 @@ static cJSON *status_of(struct broker *b, struct profile *p)
 		cJSON_AddStringToObject(o, "account", f->account);
 	else
 		cJSON_AddNullToObject(o, "account");
+	cJSON_AddItemToObject(
+		o, "links", f->links_text ? cJSON_CreateRaw(f->links_text) : cJSON_CreateArray());
 	if (lane == LANE_ENV && profile_env(p, &env))
 		cJSON_AddStringToObject(o, "source", env);
 	else if (lane != LANE_NONE)

@@ -103,6 +103,9 @@ struct intent {
 int vault_intent(const struct vault *v, const char *profile, uint64_t generation, const void *token,
 	size_t token_len, int64_t now_ms, enum intent_kind kind, struct intent *ret,
 	struct pa_err *err);
+/* Stands for a token in a record: 16 hex digits of the same HMAC, the same for the life of the store. */
+int vault_proof(const struct vault *v, const void *token, size_t token_len, char ret[static 17],
+	struct pa_err *err);
 struct intent_job {
 	struct write_job job;
 	struct vault *v;

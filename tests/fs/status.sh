@@ -8,7 +8,7 @@ start_piauth
 later=$(($(now_ms) + 7200000))
 utc() { date -u -d "@$(($1 / 1000))" +%Y-%m-%dT%H:%M:%SZ; }
 MEMBERS="account auth_state changed expires expires_ms generation has_api_key has_oauth keyless"
-MEMBERS+=" last_error mode name profile provider refreshed source state supports_oauth type"
+MEMBERS+=" last_error links mode name profile provider refreshed source state supports_oauth type"
 members() { python3 -c 'import json, sys; print(*sorted(json.load(sys.stdin)))'; }
 
 # state PROFILE NAME=VALUE...: every member named has that value.

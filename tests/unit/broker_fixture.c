@@ -120,6 +120,8 @@ void fixture_open(struct fixture *f)
 	f->vault = fixture_vault(f);
 	o.vault = f->vault;
 	o.clock = &clock;
+	o.legacy = f->legacy;
+	o.import = f->import;
 	must(broker_new(&o, &f->b, &err), &err, "broker");
 }
 

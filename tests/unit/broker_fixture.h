@@ -38,6 +38,9 @@ struct fixture {
 	struct provider_table *providers;
 	struct broker *b; /* NULL: closed */
 	struct token_server *server;
+	const struct legacy_spawn
+		*legacy; /* set before fixture_restart; NULL: other tools' files are left alone */
+	bool import;     /* as in struct broker_options */
 };
 
 /* For main: heaps and hooks, once. */

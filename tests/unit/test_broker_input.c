@@ -1,4 +1,5 @@
 /* Writing: what becomes of the bytes of an open, in whatever pieces they come. */
+#include "store/link.h"
 #include "tests/unit/broker_fixture.h"
 
 #include <stdio.h>
@@ -492,6 +493,49 @@ static void many_writers_one_after_the_other(void **state)
 	assert_key(f, fixture_profile(f, "rota"), "sk-49");
 }
 
+/* The files are left as they are; that their logins are not wanted any more is remembered. */
+static void a_logout_ends_the_links(void **state)
+{
+	static const struct {
+		enum lane lane;
+		const char *off; /* which of the two */
+	} cases[] = { { LANE_OAUTH, "10" }, { LANE_API_KEY, "01" }, { LANE_NONE, "11" } };
+	struct fixture *f = *state;
+
+	for (size_t i = 0; i < sizeof(cases) / sizeof(*cases); i++) {
+		struct profile *p = fixture_profile(f, "rota");
+		char proof[2][LINK_PROOF_LEN + 1];
+		struct record r = { NULL };
+		struct link l;
+		struct pa_err err;
+
+		fixture_key(f, p, CANARY "-key");
+		fixture_login(f, p, HOUR, NULL);
+		must(vault_proof(f->vault, CANARY "-rt-0", strlen(CANARY "-rt-0"), proof[0], &err),
+			&err, "proof");
+		must(vault_proof(f->vault, CANARY "-key", strlen(CANARY "-key"), proof[1], &err),
+			&err, "proof");
+		fixture_close(f);
+		fixture_edit(f, "rota", "links",
+			"[{\"tool\":\"pi\",\"path\":\"/a\",\"name\":\"rota\","
+			"\"lane\":\"oauth\",\"state\":\"on\"},"
+			"{\"tool\":\"pi\",\"path\":\"/b\",\"name\":\"rota\","
+			"\"lane\":\"api_key\",\"state\":\"on\"}]");
+		fixture_open(f);
+		p = fixture_profile(f, "rota");
+		assert_int_equal(fixture_forget(f, p, cases[i].lane), 0);
+		assert_non_null(r.root = fixture_record(f, "rota"));
+		for (size_t k = 0; k < 2; k++) {
+			bool off = cases[i].off[k] == '1';
+
+			assert_true(link_at(&r, k, &l));
+			assert_int_equal(l.state, off ? LINK_OFF : LINK_ON);
+			assert_string_equal(l.proof, off ? proof[k] : "");
+		}
+		record_done(&r);
+	}
+}
+
 int main(void)
 {
 #define T(name) cmocka_unit_test_setup_teardown(name, fixture_setup, fixture_teardown)
@@ -508,6 +552,7 @@ int main(void)
 		T(release_waits_for_what_is_under_way),
 		T(truncation_starts_anew),
 		T(a_logout_between_write_and_flush),
+		T(a_logout_ends_the_links),
 		T(many_writers_one_after_the_other),
 	};
 

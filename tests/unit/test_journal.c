@@ -159,6 +159,32 @@ static void spent_tells_tokens_apart_and_nothing_else(void **state)
 	vault_close(v);
 }
 
+/* What a record says of a token is what the journal says of it, cut; and it stays so. */
+static void a_proof_is_for_ever(void **state)
+{
+	struct vault *v = teststore_open();
+	struct intent i = intent_of(v, "groq", 1, INTENT_REFRESH);
+	char proof[17], again[17], other[17], hex[3];
+	struct pa_err err;
+
+	memset(proof, 'x', sizeof(proof));
+	assert_return_code(vault_proof(v, "token", 5, proof, &err), 0);
+	assert_int_equal(strlen(proof), 16);
+	for (size_t k = 0; k < 8; k++) {
+		snprintf(hex, sizeof(hex), "%02x", i.spent[k]);
+		assert_memory_equal(proof + 2 * k, hex, 2);
+	}
+	assert_return_code(vault_proof(v, "token ", 6, other, &err), 0);
+	assert_string_not_equal(proof, other);
+	assert_return_code(vault_rekey(v, &err), 0);
+	assert_return_code(vault_proof(v, "token", 5, again, &err), 0);
+	assert_string_equal(proof, again);
+	v = reopen(v);
+	assert_return_code(vault_proof(v, "token", 5, again, &err), 0);
+	assert_string_equal(proof, again);
+	vault_close(v);
+}
+
 static void rows_are_overwritten_in_place(void **state)
 {
 	struct vault *v = teststore_open();
@@ -423,6 +449,7 @@ int main(void)
 	const struct CMUnitTest tests[] = {
 		TEST(newest_row_of_each_name_counts),
 		TEST(spent_tells_tokens_apart_and_nothing_else),
+		TEST(a_proof_is_for_ever),
 		TEST(rows_are_overwritten_in_place),
 		TEST(slot_of_a_deleted_record_is_used_again),
 		TEST(torn_row_leaves_the_one_before),
