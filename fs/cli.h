@@ -9,6 +9,7 @@
 #define PIAUTH_CLI_H
 
 #include <stdbool.h>
+#include <sys/types.h>
 
 #include "store/err.h"
 
@@ -24,7 +25,7 @@ struct cli_command {
 	const char *name;
 	int (*run)(int argc, char **argv); /* argv[0] is the command's name */
 	const char *synopsis;              /* "[--json] [PROFILE]" */
-	const char *help;                  /* one line */
+	const char *help;                  /* one line; NULL: not for people */
 };
 extern const struct cli_command cli_commands[]; /* ends with a NULL name; in main.c */
 
@@ -37,12 +38,17 @@ int cli_logout(int argc, char **argv);
 int cli_providers(int argc, char **argv);
 int cli_doctor(int argc, char **argv);
 int cli_store(int argc, char **argv);
+int cli_migrate(int argc, char **argv);
 int cli_version(int argc, char **argv);
+int cli_legacy(int argc, char **argv);
 
 /* Prints the usage line of the command on stderr and returns CLI_USAGE. */
 int cli_usage(const char *command);
 /* Prints err on stderr and returns the exit code that fits it. subject may be NULL. */
 int cli_fail(const char *subject, const struct pa_err *err);
+
+/* Whom a mount of the calling user serves: the user who runs sudo, else the user itself. */
+int cli_owner(uid_t *ret_uid, gid_t *ret_gid, struct pa_err *err);
 
 /* Where things are for the calling user (piauth(1), FILES); malloc'ed strings owned by the struct. */
 struct cli_paths {

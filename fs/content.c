@@ -86,6 +86,8 @@ static char *make_text(struct server *s, const struct node *n, struct profile *p
 		return metrics_text(s);
 	case NODE_TEXT_PROVIDERS:
 		return as_lines(provider_table_json(s->providers));
+	case NODE_TEXT_MIGRATE:
+		return as_lines(broker_migrate_report(s->broker));
 	}
 	return NULL;
 }

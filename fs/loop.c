@@ -26,9 +26,10 @@ struct loop {
 	unsigned misses;
 	bool answered; /* since it last slept */
 	bool stop;
-	int failed; /* -errno of the fuse descriptor */
-	void (*ready)(void *arg);
+	int failed;               /* -errno of the fuse descriptor */
+	void (*ready)(void *arg); /* NULL once it was called */
 	void *ready_arg;
+	int64_t serves_ns; /* since when it serves; 0: not yet */
 };
 
 static int64_t now_ns(void)
@@ -80,10 +81,8 @@ static int serve_one(struct loop *l)
 	/* What was written to api-key or oauth stays in no buffer of ours. */
 	if (((const struct fuse_in_header *)l->buf.mem)->opcode == FUSE_WRITE)
 		secret_wipe(l->buf.mem, (size_t)n);
-	if (l->ready) {
-		l->ready(l->ready_arg);
-		l->ready = NULL;
-	}
+	if (!l->serves_ns)
+		l->serves_ns = now_ns();
 	l->answered = true;
 	return 1;
 }
@@ -120,6 +119,27 @@ static bool serve(struct loop *l)
 		}
 	}
 	return true;
+}
+
+/* Calls ready when it is time; else returns after how many ms to look again. -1: not to be looked for. */
+static int announce(struct loop *l)
+{
+	int64_t left;
+
+	if (!l->ready || !l->serves_ns)
+		return -1;
+	left = l->serves_ns + LOOP_IMPORT_NS - now_ns();
+	if (left > 0 && broker_is_importing(l->server->broker))
+		return (int)(left / 1000000) + 1;
+	l->ready(l->ready_arg);
+	l->ready = NULL;
+	return -1;
+}
+
+/* The shorter of two epoll timeouts. */
+static int earlier(int a, int b)
+{
+	return b < 0 || (a >= 0 && a < b) ? a : b;
 }
 
 static void wait_events(struct loop *l, int timeout_ms)
@@ -197,6 +217,8 @@ int loop_run(struct fuse_session *se, struct server *s, void (*ready)(void *arg)
 		bool more = serve(&l);
 		int timeout_ms = parked_look(&s->parked, &s->self, ops_give_up);
 
+		if (!l.stop)
+			timeout_ms = earlier(timeout_ms, announce(&l));
 		if (!l.stop)
 			wait_events(&l, more ? 0 : timeout_ms);
 	}

@@ -15,13 +15,15 @@
 #define LOOP_SPIN_NS     50000
 #define LOOP_SPIN_MISSES 16 /* looks in vain in a row after which it sleeps at once */
 #define LOOP_BATCH       64 /* requests in a row before the broker gets its turn */
+#define LOOP_IMPORT_NS   INT64_C(5000000000) /* how long a first import may delay "ready" */
 
 /* Blocks SIGTERM, SIGINT and SIGHUP, which the loop takes as "end". Before any thread is made. */
 int loop_block_signals(struct pa_err *err);
 
 /*
- * Serves until the mount is gone or a signal ends it (both 0). ready is called once, after the first
- * request (the kernel's INIT) has been answered.
+ * Serves until the mount is gone or a signal ends it (both 0). ready is called once: when the first request
+ * (the kernel's INIT) has been answered and no import of the start is under way, so that who waits for it
+ * finds the logins; or LOOP_IMPORT_NS after that request, because somebody's home may hang.
  */
 int loop_run(struct fuse_session *se, struct server *s, void (*ready)(void *arg), void *arg,
 	struct pa_err *err);

@@ -8,7 +8,8 @@
 const struct cli_command cli_commands[] = {
 	{ "mount", cli_mount,
 		"[-f] [--store DIR] [--key-file F] [--config F] [--owner USER] [--group GROUP]\n"
-		"             [--public-status] [--ready-fd N] [MOUNTPOINT]",
+		"             [--public-status] [--legacy-home DIR] [--no-migrate] [--ready-fd N]\n"
+		"             [MOUNTPOINT]",
 		"serve the credentials as files" },
 	{ "umount", cli_umount, "[MOUNTPOINT]", "stop serving" },
 	{ "status", cli_status, "[--json] [PROFILE]", "what is stored, and how it is" },
@@ -16,6 +17,10 @@ const struct cli_command cli_commands[] = {
 	{ "get", cli_get, "PROFILE", "print a key or token that is valid now" },
 	{ "logout", cli_logout, "PROFILE", "forget what is stored" },
 	{ "providers", cli_providers, "[--json]", "the providers that are known" },
+	{ "migrate", cli_migrate,
+		"[--from PATH] [--dry-run] [--json]\n"
+		"             [--take-over|--give-back] [--backup] [PROFILE...]",
+		"start from the logins that other tools have" },
 	{ "doctor", cli_doctor, "[--json]", "find out what is wrong" },
 	{ "store", cli_store,
 		"check [--json] | rekey | adopt [PROFILE...]\n"
@@ -23,11 +28,12 @@ const struct cli_command cli_commands[] = {
 		"             | import [--replace] [--passphrase-stdin|--passphrase-file F] FILE",
 		"look after the encrypted store" },
 	{ "version", cli_version, "", "print the version" },
+	{ "legacy-helper", cli_legacy, "[--uid UID --gid GID]", NULL },
 	{ NULL, NULL, NULL, NULL },
 };
 
 /* Commands people will look for. */
-static const char *const later[] = { "login", "migrate", "exec", "env", "reload" };
+static const char *const later[] = { "login", "exec", "env", "reload" };
 
 static const struct cli_command *command_find(const char *name)
 {
@@ -41,7 +47,8 @@ static void print_help(FILE *to)
 {
 	fprintf(to, "usage: piauth COMMAND [ARGUMENTS]\n\n");
 	for (const struct cli_command *c = cli_commands; c->name; c++)
-		fprintf(to, "  %-10s %s\n", c->name, c->help);
+		if (c->help)
+			fprintf(to, "  %-10s %s\n", c->name, c->help);
 	fprintf(to, "\npiauth help COMMAND tells more; piauth(1) tells all.\n");
 }
 
@@ -107,13 +114,13 @@ int main(int argc, char **argv)
 		return finish(help(NULL));
 	if (strcmp(argv[1], "help") == 0) {
 		c = command_find(argv[2]);
-		return c ? finish(help(c)) : unknown(argv[2]);
+		return c && c->help ? finish(help(c)) : unknown(argv[2]);
 	}
 	c = command_find(strcmp(argv[1], "--version") == 0 ? "version" : argv[1]);
 	if (!c)
 		return unknown(argv[1]);
 	for (int i = 2; i < argc && strcmp(argv[i], "--") != 0; i++)
-		if (strcmp(argv[i], "--help") == 0)
+		if (c->help && strcmp(argv[i], "--help") == 0)
 			return finish(help(c));
 	return finish(c->run(argc - 1, argv + 1));
 }

@@ -181,6 +181,7 @@ static int open_parts(struct parts *x, const struct mount_options *o, struct pa_
 	struct vault_options vault = {
 		.dir = o->store, .key_file = o->key_file, .create = true, .wait_lock = false
 	};
+	const struct legacy_spawn legacy = legacy_owner_spawn(o->legacy);
 	struct broker_options broker = { 0 };
 	bool locked;
 	int rc;
@@ -202,6 +203,8 @@ static int open_parts(struct parts *x, const struct mount_options *o, struct pa_
 	broker.vault = x->vault;
 	broker.providers = x->providers;
 	broker.config = x->config;
+	broker.legacy = o->legacy->home ? &legacy : NULL;
+	broker.import = o->import;
 	if ((rc = broker_new(&broker, &x->broker, err)) < 0)
 		return rc;
 	x->server.broker = x->broker;

@@ -10,6 +10,7 @@
 #include <stdbool.h>
 #include <sys/types.h>
 
+#include "legacy.h"
 #include "store/err.h"
 
 struct mount_options {
@@ -22,6 +23,9 @@ struct mount_options {
 	bool has_group;
 	gid_t group;
 	bool public_status;
+	struct legacy_owner
+		*legacy; /* borrowed: how other tools' files are reached (home NULL: not) */
+	bool import;     /* logins of other tools, unless that was decided before */
 };
 
 /*
@@ -34,7 +38,8 @@ bool mount_serves_others(void);
 
 /*
  * Opens the store, mounts, serves until the mount is gone or a signal ends it, and cleans up. Blocks that
- * long. ready is called once when the mount serves. No thread may exist before; after a fork only.
+ * long. ready is called once when the mount serves and the logins of other tools are there (loop.h). No
+ * thread may exist before; after a fork only.
  */
 int mount_serve(
 	const struct mount_options *o, void (*ready)(void *arg), void *arg, struct pa_err *err);

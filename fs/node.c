@@ -21,6 +21,8 @@ static const struct node nodes[] = {
 		.read = NODE_READ_TEXT, .text = NODE_TEXT_PROVIDERS },
 	{ "audit", NODE_AUDIT, NODE_IN_CONTROL, .mode = FILE(0400), .read = NODE_READ_LOG,
 		.flags = NODE_OWNER_ONLY },
+	{ "migrate", NODE_MIGRATE, NODE_IN_CONTROL, .mode = FILE(0600), .read = NODE_READ_TEXT,
+		.text = NODE_TEXT_MIGRATE, .write = NODE_WRITE_MIGRATE, .flags = NODE_OWNER_ONLY },
 };
 
 static const struct node parts[] = {

@@ -26,6 +26,7 @@ enum node_fixed {
 	NODE_METRICS = 19,
 	NODE_PROVIDERS = 20,
 	NODE_AUDIT = 21,
+	NODE_MIGRATE = 22,
 };
 
 /* Places of every profile. 8 (login), 10 (check), 14 (models) belong to later versions. */
@@ -67,6 +68,7 @@ enum node_text {
 	NODE_TEXT_VERSION,
 	NODE_TEXT_METRICS,
 	NODE_TEXT_PROVIDERS,
+	NODE_TEXT_MIGRATE,
 };
 
 enum node_write {
@@ -75,6 +77,7 @@ enum node_write {
 	NODE_WRITE_REFRESH, /* one command per write(2), here and below */
 	NODE_WRITE_MODE,
 	NODE_WRITE_BASE_URL,
+	NODE_WRITE_MIGRATE, /* may take seconds: parked */
 };
 
 enum node_flag {

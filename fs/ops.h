@@ -38,6 +38,8 @@ void ops_rename(fuse_req_t req, fuse_ino_t parent, const char *name, fuse_ino_t 
 	const char *newname, unsigned int flags);
 void ops_link(fuse_req_t req, fuse_ino_t ino, fuse_ino_t newparent, const char *newname);
 
+/* Ends a parked write; the command itself goes on. For ops_give_up. */
+void command_give_up(struct parked *k);
 /* The writing side of an open file; for ops_read.c. */
 int input_open(struct request *r, struct handle *h, struct pa_err *err);
 void input_release(struct handle *h); /* flushes and frees, perhaps later; a NULL input is fine */

@@ -131,6 +131,10 @@ static void value_arrived(struct broker_wait *w, struct broker_value *v, const s
 
 void ops_give_up(struct parked *k)
 {
+	if (k->kind == PARKED_COMMAND) {
+		command_give_up(k);
+		return;
+	}
 	parked_leave(&k->server->parked, k);
 	broker_cancel(k->server->broker, &k->wait);
 	value_fail(k, EINTR);

@@ -221,6 +221,75 @@ static void change_done(void *arg, int rc, const struct pa_err *err)
 	free(c);
 }
 
+/* ---- commands that take their time: the writer may be interrupted, the command is not ---- */
+
+struct command {
+	struct server *server;
+	struct parked *parked; /* NULL: nobody waits for the answer */
+	bool is_over;
+	int errnum;
+};
+
+static void command_answer(struct command *c)
+{
+	struct parked *k = c->parked;
+
+	if (c->errnum)
+		fuse_reply_err(k->req, c->errnum);
+	else
+		fuse_reply_write(k->req, k->size);
+	parked_free(&c->server->parked, k);
+	free(c);
+}
+
+static void command_done(void *arg, int rc, const struct pa_err *err)
+{
+	struct command *c = arg;
+
+	c->is_over = true;
+	c->errnum = rc < 0 ? err->errnum : 0;
+	if (!c->parked) {
+		free(c);
+	} else if (c->parked->queue) {
+		parked_leave(&c->server->parked, c->parked);
+		command_answer(c);
+	}
+}
+
+void command_give_up(struct parked *k)
+{
+	parked_leave(&k->server->parked, k);
+	k->command->parked = NULL;
+	fuse_reply_err(k->req, EINTR);
+	parked_free(&k->server->parked, k);
+}
+
+static void migrate(struct request *r, const char *buf, size_t size)
+{
+	struct server *s = r->server;
+	struct command *c = calloc(1, sizeof(*c));
+	struct parked *k = c ? parked_new(&s->parked) : NULL;
+
+	if (!k) {
+		free(c);
+		fuse_reply_err(r->req, ENOMEM);
+		return;
+	}
+	k->server = s;
+	k->req = r->req;
+	k->kind = PARKED_COMMAND;
+	k->caller = r->caller;
+	k->node = r->node;
+	k->size = size;
+	k->command = c;
+	*c = (struct command){ .server = s, .parked = k };
+	broker_migrate(s->broker, buf, size, command_done, c);
+	if (c->is_over)
+		command_answer(c);
+	else
+		parked_wait(&s->parked, k);
+}
+
 static void write_command(struct request *r, const char *buf, size_t size)
 {
 	struct broker *b = r->server->broker;
@@ -232,6 +301,10 @@ static void write_command(struct request *r, const char *buf, size_t size)
 			fuse_reply_err(r->req, err.errnum);
 		else
 			fuse_reply_write(r->req, size);
+		return;
+	}
+	if (r->node->write == NODE_WRITE_MIGRATE) {
+		migrate(r, buf, size);
 		return;
 	}
 	if (!(c = change_new(r, CHANGE_WRITE)))

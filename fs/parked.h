@@ -22,7 +22,7 @@
 struct server;
 struct parked_list;
 
-enum parked_kind { PARKED_OPEN, PARKED_READ };
+enum parked_kind { PARKED_OPEN, PARKED_READ, PARKED_COMMAND };
 
 struct parked {
 	struct parked *next, *prev;
@@ -41,6 +41,7 @@ struct parked {
 	off_t off;
 	char *audit; /* the begun line (audit_begin) once it waits */
 	struct broker_wait wait;
+	struct command *command; /* of PARKED_COMMAND: ops_write.c */
 };
 
 struct parked_queue {

@@ -19,6 +19,7 @@
 #include "config.h"
 #include "err.h"
 #include "eventlog.h"
+#include "legacy.h"
 #include "provider.h"
 #include "record.h"
 #include "secret.h"
@@ -38,6 +39,8 @@ struct broker_options {
 	const struct provider_table *providers; /* borrowed */
 	const struct config *config;            /* borrowed */
 	const struct broker_clock *clock;       /* NULL: the system's */
+	const struct legacy_spawn *legacy; /* copied; NULL: other tools' files are left alone */
+	bool import; /* nobody has decided about other tools' logins yet: import them at the start */
 };
 
 /* Reads every record (blocks: disk); a record that does not open is reported in status and kept. */
@@ -163,5 +166,24 @@ void broker_set_base_url(struct broker *b, struct profile *p, const char *text, 
  * that come after it wait for the new token. */
 int broker_report_rejected(
 	struct broker *b, struct profile *p, const char *text, size_t len, struct pa_err *err);
+
+/* ---- the files of other tools ---- */
+
+/*
+ * One command, with what follows it separated by blanks:
+ *   now                         look at everything, import what is new
+ *   dry-run                     the same, changes nothing
+ *   from PATH                   now, from this file or directory only; "dry-run from PATH"
+ *   skip                        decide against importing (it can be done later all the same)
+ *   take-over [backup] [NAME..] remove the secrets from the files they were imported from
+ *   give-back [NAME..]          write them there again
+ * NAME: a profile, or a provider (all its profiles). Done when all of it is; then the report tells. BUSY
+ * while another one runs; BAD_INPUT for what is none of these.
+ */
+void broker_migrate(struct broker *b, const char *text, size_t len, broker_done_fn done, void *arg);
+/* The last report as JSON text (docs/NAMESPACE.md, .piauth/migrate); for wipe_free, NULL on no memory. */
+char *broker_migrate_report(struct broker *b);
+/* The import of the start is under way: whoever waits for the logins to be there should wait. */
+bool broker_is_importing(const struct broker *b);
 
 #endif

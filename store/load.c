@@ -73,6 +73,11 @@ static int load_record(struct loading *l, const char *name, struct sealed *s, st
 		return rc;
 	if ((rc = record_parse(text, len, NULL, &r, err)) < 0)
 		return rc;
+	/* A name that starts with a dot is no profile's; others than this one are a later version's. */
+	if (!strcmp(record_profile(&r), MIGRATE_RECORD))
+		return migrate_load(b, text, len, err);
+	if (record_profile(&r)[0] == '.')
+		return 0;
 	len = strcspn(record_profile(&r), "@");
 	if (len == 0 || len > PROVIDER_ID_MAX || !provider_id_is_valid(record_profile(&r), len))
 		return pa_fail(err, PA_STORE_CORRUPT, 0, "a record without a profile name");
@@ -137,27 +142,37 @@ static void load_each(
 	l->broken_err = why;
 }
 
+static bool is_broken(const struct loading *l, const char *name)
+{
+	for (size_t k = 0; k < l->broken; k++) {
+		if (!strcmp(l->broken_names[k], name))
+			return true;
+	}
+	return false;
+}
+
 /* A damaged record does not say whose it is, but its file name does, for every name we can guess. */
-static void blame_broken(struct loading *l)
+static int blame_broken(struct loading *l, struct pa_err *err)
 {
 	struct broker *b = l->b;
 	char name[SEAL_NAME_LEN + 1];
 
 	if (!l->broken)
-		return;
+		return 0;
 	for (size_t i = 0; i < b->by_name.n; i++) {
 		struct profile *p = b->by_name.v[i];
 
 		if (p->sealed.bytes || vault_name(b->vault, p->name, name, NULL) < 0)
 			continue;
-		for (size_t k = 0; k < l->broken; k++) {
-			if (!strcmp(l->broken_names[k], name)) {
-				p->broken = l->broken_err;
-				profile_error(p, &l->broken_err);
-			}
+		if (is_broken(l, name)) {
+			p->broken = l->broken_err;
+			profile_error(p, &l->broken_err);
 		}
 	}
 	b->count.broken_records = l->broken;
+	if (vault_name(b->vault, MIGRATE_RECORD, name, NULL) == 0 && is_broken(l, name))
+		return migrate_lost(b, err);
+	return 0;
 }
 
 int profiles_load(struct broker *b, struct pa_err *err)
@@ -182,7 +197,7 @@ int profiles_load(struct broker *b, struct pa_err *err)
 		*err = l.err;
 	}
 	if (rc == 0)
-		blame_broken(&l);
+		rc = blame_broken(&l, err);
 	free(l.intents);
 	free(l.broken_names);
 	return rc;

@@ -26,6 +26,11 @@ static const struct option long_options[] = {
 	{ "replace", no_argument, NULL, CLIENT_REPLACE },
 	{ "passphrase-stdin", no_argument, NULL, CLIENT_PASSPHRASE },
 	{ "passphrase-file", required_argument, NULL, 'p' },
+	{ "from", required_argument, NULL, 'f' },
+	{ "dry-run", no_argument, NULL, CLIENT_DRY_RUN },
+	{ "take-over", no_argument, NULL, CLIENT_TAKE_OVER },
+	{ "give-back", no_argument, NULL, CLIENT_GIVE_BACK },
+	{ "backup", no_argument, NULL, CLIENT_BACKUP },
 	{ "store", required_argument, NULL, 's' },
 	{ "key-file", required_argument, NULL, 'k' },
 	{ "config", required_argument, NULL, 'c' },
@@ -77,6 +82,10 @@ static int read_options(struct client *c, int argc, char **argv, unsigned option
 		case 'p':
 			c->passphrase_file = optarg;
 			opt = CLIENT_PASSPHRASE;
+			break;
+		case 'f':
+			c->from = optarg;
+			opt = CLIENT_FROM;
 			break;
 		case 's':
 			r = name_path(&c->paths.store, optarg, c);
@@ -366,6 +375,12 @@ static int write_node(const struct client *c, const char *profile, const char *n
 	if (close(fd) < 0 && r == 0)
 		r = -errno;
 	return r < 0 ? explain(c, profile, -r, err) : 0;
+}
+
+int client_command(
+	const struct client *c, const char *node, const char *text, size_t len, struct pa_err *err)
+{
+	return write_node(c, NULL, node, text, len, err);
 }
 
 /* The mount can only say EINVAL; what is wrong with the value can be seen here as well. */

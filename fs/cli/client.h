@@ -21,6 +21,11 @@ enum client_option {
 	CLIENT_MOVE = 1 << 2,       /* --move */
 	CLIENT_REPLACE = 1 << 3,    /* --replace */
 	CLIENT_PASSPHRASE = 1 << 4, /* --passphrase-stdin, --passphrase-file F */
+	CLIENT_FROM = 1 << 5,       /* --from PATH */
+	CLIENT_DRY_RUN = 1 << 6,    /* --dry-run */
+	CLIENT_TAKE_OVER = 1 << 7,  /* --take-over */
+	CLIENT_GIVE_BACK = 1 << 8,  /* --give-back */
+	CLIENT_BACKUP = 1 << 9,     /* --backup */
 };
 
 struct client {
@@ -30,6 +35,7 @@ struct client {
 	unsigned given;           /* the options that were given, as bits of client_option */
 	bool json, oauth, move, replace, passphrase_stdin;
 	const char *passphrase_file; /* borrowed from argv */
+	const char *from;            /* the same */
 	int operands;                /* what argv holds behind the options */
 	char **operand;
 };
@@ -51,6 +57,9 @@ bool client_name_is_valid(const char *name);
  */
 int client_read(const struct client *c, const char *profile, const char *node, char **ret,
 	size_t *ret_len, struct pa_err *err);
+/* Writes a command to a file of the mount's root, in one piece; blocks until it is obeyed. */
+int client_command(
+	const struct client *c, const char *node, const char *text, size_t len, struct pa_err *err);
 /* One object of status, or (profile NULL) the overview, through the mount or from the store. */
 int client_status(const struct client *c, const char *profile, char **ret, size_t *ret_len,
 	struct pa_err *err);

@@ -7,6 +7,7 @@
 
 #include "prompt.h"
 #include "store.h"
+#include "store/link.h"
 #include "store/secret.h"
 #include "table.h"
 
@@ -80,6 +81,7 @@ static int export_record(const struct client *c, const struct vault *v, struct r
 		record_drop_lane(r, LANE_OAUTH);
 		json_drop(r->root, "dead");
 	}
+	link_forget(r); /* paths of this machine */
 	/* What was made with mkdir counts while it is empty. */
 	if (record_last(r) == LANE_NONE && !record_base_url(r) && !record_incarnation(r))
 		return 0;

@@ -23,11 +23,12 @@
 struct mount_cli {
 	struct mount_options options;
 	struct cli_paths paths;
+	struct legacy_owner legacy;
 	bool foreground;
 	int ready_fd;  /* -1: none */
 	int parent_fd; /* -1: none; the other end waits in the parent */
 	char *mountpoint;
-	char *made[3]; /* paths that were made absolute */
+	char *made[4]; /* paths that were made absolute */
 };
 
 /* Like cli_fail; but what the system or a person did wrong here is said by the detail alone. */
@@ -72,17 +73,23 @@ static int find_owner(const char *name, uid_t *ret_uid, gid_t *ret_gid, struct p
 	return 0;
 }
 
+int cli_owner(uid_t *ret_uid, gid_t *ret_gid, struct pa_err *err)
+{
+	const char *name = geteuid() == 0 ? secure_getenv("SUDO_UID") : NULL;
+
+	if (name)
+		return find_owner(name, ret_uid, ret_gid, err);
+	*ret_uid = geteuid();
+	*ret_gid = getegid();
+	return 0;
+}
+
 static int set_owner(struct mount_options *o, const char *name, struct pa_err *err)
 {
 	int rc;
 
-	if (!name && geteuid() == 0)
-		name = secure_getenv("SUDO_UID");
-	if (!name) {
-		o->owner_uid = geteuid();
-		o->owner_gid = getegid();
-		return 0;
-	}
+	if (!name)
+		return cli_owner(&o->owner_uid, &o->owner_gid, err);
 	if ((rc = find_owner(name, &o->owner_uid, &o->owner_gid, err)) < 0)
 		return rc;
 	if (geteuid() != 0 && o->owner_uid != geteuid())
@@ -127,6 +134,23 @@ static int make_absolute(const char **path, char **made, struct pa_err *err)
 	return 0;
 }
 
+/* Where other tools' files are: home as given on the command line, or NULL. */
+static int set_legacy(struct mount_cli *c, const char *home, struct pa_err *err)
+{
+	struct mount_options *o = &c->options;
+	int rc = legacy_owner_init(&c->legacy, o->owner_uid, o->owner_gid, err);
+
+	o->legacy = &c->legacy;
+	if (rc < 0 || !home)
+		return rc;
+	if ((rc = make_absolute(&home, &c->made[3], err)) < 0)
+		return rc;
+	free(c->legacy.home);
+	if (!(c->legacy.home = strdup(home)))
+		return pa_fail(err, PA_NO_MEMORY, 0, "%s", home);
+	return 0;
+}
+
 /* Says for whom it serves: files that another user cannot read are a surprise otherwise. */
 static void say_whom(const struct mount_options *o)
 {
@@ -148,6 +172,10 @@ static void say_whom(const struct mount_options *o)
 		log_info("members of group %u may read", (unsigned)o->group);
 	if (o->public_status)
 		log_info("everybody may read status files");
+	if (!o->legacy->home)
+		log_info("uid %u has no home directory: the files of other tools are left alone "
+			 "(--legacy-home)",
+			(unsigned)o->owner_uid);
 }
 
 /* A server lives long: it must not hold open what it happened to inherit. */
@@ -180,7 +208,7 @@ static int parse(struct mount_cli *c, int argc, char **argv)
 		{ NULL, 0, NULL, 0 },
 	};
 	struct mount_options *o = &c->options;
-	const char *owner = NULL, *group = NULL;
+	const char *owner = NULL, *group = NULL, *home = NULL;
 	struct pa_err err;
 	long n;
 	int opt;
@@ -190,6 +218,7 @@ static int parse(struct mount_cli *c, int argc, char **argv)
 	o->store = c->paths.store;
 	o->key_file = c->paths.key_file;
 	o->config = c->paths.config;
+	o->import = true;
 	optind = 0;
 	while ((opt = getopt_long(argc, argv, "f", longs, NULL)) != -1) {
 		switch (opt) {
@@ -215,10 +244,10 @@ static int parse(struct mount_cli *c, int argc, char **argv)
 			o->public_status = true;
 			break;
 		case LEGACY:
-			fprintf(stderr, "piauth: --legacy-home: importing the files of other tools "
-					"comes with a later version\n");
-			return CLI_USAGE + 1;
-		case NO_MIGRATE: /* nothing is imported anyway */
+			home = optarg;
+			break;
+		case NO_MIGRATE:
+			o->import = false;
 			break;
 		case READY:
 			if (parse_number(optarg, INT32_MAX, &n) < 0 || fcntl((int)n, F_GETFD) < 0) {
@@ -243,7 +272,7 @@ static int parse(struct mount_cli *c, int argc, char **argv)
 		}
 	}
 	if (set_owner(o, owner, &err) < 0 || set_group(o, group, &err) < 0 ||
-		make_absolute(&o->store, &c->made[0], &err) < 0 ||
+		set_legacy(c, home, &err) < 0 || make_absolute(&o->store, &c->made[0], &err) < 0 ||
 		make_absolute(&o->key_file, &c->made[1], &err) < 0 ||
 		make_absolute(&o->config, &c->made[2], &err) < 0 ||
 		mount_point(c->paths.mountpoint, &c->mountpoint, &err) < 0)
@@ -345,6 +374,7 @@ int cli_mount(int argc, char **argv)
 	free(c.mountpoint);
 	for (size_t i = 0; i < sizeof(c.made) / sizeof(c.made[0]); i++)
 		free(c.made[i]);
+	legacy_owner_done(&c.legacy);
 	cli_paths_done(&c.paths);
 	return code;
 }

@@ -65,13 +65,21 @@ int offline_vault(struct offline *o, const struct cli_paths *paths, bool create,
 
 int offline_open(struct offline *o, const struct cli_paths *paths, bool create, struct pa_err *err)
 {
+	uid_t uid;
+	gid_t gid;
 	int r = offline_vault(o, paths, create, err);
+	if (r == 0)
+		r = cli_owner(&uid, &gid, err);
+	if (r == 0)
+		r = legacy_owner_init(&o->legacy, uid, gid, err);
 	if (r < 0)
 		return r;
+	const struct legacy_spawn legacy = legacy_owner_spawn(&o->legacy);
 	struct broker_options options = {
 		.vault = o->vault,
 		.providers = o->providers,
 		.config = o->config,
+		.legacy = o->legacy.home ? &legacy : NULL,
 	};
 	return broker_new(&options, &o->broker, err);
 }
@@ -85,6 +93,7 @@ void offline_done(struct offline *o)
 	provider_table_free(o->providers);
 	if (o->config)
 		config_free(o->config);
+	legacy_owner_done(&o->legacy);
 	*o = (struct offline){ 0 };
 }
 
@@ -209,6 +218,15 @@ int offline_logout(struct offline *o, const char *name, struct pa_err *err)
 	r = finish(o, &call, err);
 	profile_drop(p, 1);
 	return r;
+}
+
+int offline_migrate(struct offline *o, const char *command, char **ret, struct pa_err *err)
+{
+	struct call call = { 0 };
+	broker_migrate(o->broker, command, strlen(command), call_done, &call);
+	int r = finish(o, &call, err);
+	*ret = broker_migrate_report(o->broker);
+	return r == 0 && !*ret ? pa_fail(err, PA_NO_MEMORY, 0, "report") : r;
 }
 
 int offline_status(struct offline *o, const char *name, char **ret, struct pa_err *err)

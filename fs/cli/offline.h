@@ -3,7 +3,8 @@
  *
  * It holds the store's lock while it is open: a mount started meanwhile says STORE_BUSY, and so does
  * offline_open while somebody else serves the store. Calls block until the broker is done: disk, and for
- * offline_get the network. Threads: one.
+ * offline_get the network. Logins that are linked to files of other tools stay so: these are read, locked and
+ * written as a mount of the same user would. Nothing is imported by itself. Threads: one.
  */
 #ifndef PIAUTH_CLI_OFFLINE_H
 #define PIAUTH_CLI_OFFLINE_H
@@ -12,6 +13,7 @@
 #include <stddef.h>
 
 #include "fs/cli.h"
+#include "fs/legacy.h"
 #include "store/broker.h"
 
 struct offline {
@@ -19,6 +21,7 @@ struct offline {
 	struct provider_table *providers;
 	struct vault *vault;
 	struct broker *broker;
+	struct legacy_owner legacy; /* whose files of other tools the broker keeps up to date */
 };
 
 /* Configuration and provider table only; o is zeroed first. offline_done in every case. */
@@ -40,6 +43,8 @@ int offline_get(struct offline *o, const char *name, struct secret **ret, struct
 int offline_set(struct offline *o, const char *name, enum lane lane, const char *bytes, size_t len,
 	struct pa_err *err);
 int offline_logout(struct offline *o, const char *name, struct pa_err *err);
+/* broker_migrate, and the report it leaves (NULL: none), also where it failed. JSON text in wiping memory. */
+int offline_migrate(struct offline *o, const char *command, char **ret, struct pa_err *err);
 /* name NULL: the overview. JSON text in wiping memory. */
 int offline_status(struct offline *o, const char *name, char **ret, struct pa_err *err);
 

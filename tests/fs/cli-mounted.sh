@@ -38,7 +38,7 @@ run 0 status --help
 run 2
 run 2 nosuchcommand
 says 'no command nosuchcommand'
-for command in login migrate exec env reload; do
+for command in login exec env reload; do
 	run 2 "$command"
 	says 'later version'
 done

@@ -6,9 +6,9 @@
 need python3 tail
 start_piauth
 control=$MNT/.piauth
-is "what is there" "$(xargs < <(ls "$control"))" "audit events metrics providers.json version"
+is "what is there" "$(xargs < <(ls "$control"))" "audit events metrics migrate providers.json version"
 is "modes" "$(cd "$control" && stat -c '%n %a' ./* | xargs)" \
-	"./audit 400 ./events 444 ./metrics 444 ./providers.json 444 ./version 444"
+	"./audit 400 ./events 444 ./metrics 444 ./migrate 600 ./providers.json 444 ./version 444"
 is "version" "piauth $(cat "$control/version")" "$("$PIAUTH" version)"
 ok "providers.json is JSON" python3 -m json.tool "$control/providers.json" "$T/providers.json"
 is "st_size" "$(stat -c %s "$control/providers.json")" "$(wc -c <"$control/providers.json")"

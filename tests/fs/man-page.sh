@@ -8,7 +8,8 @@ USAGE=2
 mkdir -p "$T/place/full"
 : >"$T/place/full/file"
 declare -A VALUE=([--store]="$T/place/store" [--key-file]="$T/place/key" [--config]="$T/place/config.json"
-	[--owner]=root [--group]=root [--ready-fd]=1 [--passphrase-file]="$T/place/none")
+	[--owner]=root [--group]=root [--ready-fd]=1 [--passphrase-file]="$T/place/none" [--from]=/nonexistent)
+declare -A WITH=([--backup]=--take-over) # options that mean nothing alone
 # mount stops behind its options here: this directory is not empty, and what is not a mount cannot be unmounted.
 declare -A OPERAND=([mount]="$T/place/full" [umount]="$T/place/full" [set]=groq [get]=groq [logout]=groq
 	["store export"]="$T/place/export" ["store import"]="$T/place/none")
@@ -34,7 +35,7 @@ while IFS=$'\t' read -r -a row; do
 	esac
 	isnt "$command" "$(status_of "$command" "${own[@]}")" "$USAGE"
 	for option in "${row[@]:1}"; do
-		isnt "$command $option" "$(status_of "$command" "${own[@]}" "$option" ${VALUE[$option]:+"${VALUE[$option]}"})" \
+		isnt "$command $option" "$(status_of "$command" "${own[@]}" ${WITH[$option]:-} "$option" ${VALUE[$option]:+"${VALUE[$option]}"})" \
 			"$USAGE"
 		if [[ -n ${VALUE[$option]:-} ]]; then
 			read -ra words <<<"$command"
@@ -51,7 +52,7 @@ is "the commands of the help are those of the manual" \
 	"$("$PIAUTH" --help | sed -n 's/^  \([a-z]\+\) .*/\1/p' | sort | xargs)" \
 	"$(tr ' ' '\n' <<<"$commands" | grep -vxE 'check|rekey|export|import|adopt|' | sort -u | xargs)"
 not_ok "nothing is mounted" is_mounted "$T/place/full"
-for later in login migrate exec env nosuch; do
+for later in login exec env nosuch; do
 	"$PIAUTH" "$later" >"$T/out" 2>&1
 	is "$later" "$?" "$USAGE"
 done

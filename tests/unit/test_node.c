@@ -24,6 +24,7 @@ static void test_numbers_are_abi(void **state)
 		{ NODE_IN_CONTROL, "metrics", 19, S_IFREG | 0444 },
 		{ NODE_IN_CONTROL, "providers.json", 20, S_IFREG | 0444 },
 		{ NODE_IN_CONTROL, "audit", 21, S_IFREG | 0400 },
+		{ NODE_IN_CONTROL, "migrate", 22, S_IFREG | 0600 },
 		{ NODE_IN_PROFILE, "key", 0x102, S_IFREG | 0400 },
 		{ NODE_IN_PROFILE, "api-key", 0x103, S_IFREG | 0200 },
 		{ NODE_IN_PROFILE, "oauth", 0x104, S_IFREG | 0200 },
@@ -80,7 +81,7 @@ static void test_every_place_is_found_by_its_number(void **state)
 static void test_other_numbers_are_nothing(void **state)
 {
 	/* Also those that are kept for later versions. */
-	static const uint64_t none[] = { 0, 3, 4, 5, 15, 22, 255, 0x108, 0x10a, 0x10e, 0x111,
+	static const uint64_t none[] = { 0, 3, 4, 5, 15, 23, 255, 0x108, 0x10a, 0x10e, 0x111,
 		0x1ff };
 
 	for (size_t i = 0; i < sizeof(none) / sizeof(none[0]); i++)
