@@ -298,6 +298,7 @@ int cli_doctor(int argc, char **argv)
 	check_ca(d);
 	doctor_store(d);
 	doctor_logins(d);
+	doctor_files(d);
 
 	int r = c.json ? print_json(d, &err) : print_lines(d, &err);
 	unsigned problems = d->problems;

@@ -34,6 +34,13 @@ void doctor_fail(struct doctor *d, const char *check, const struct pa_err *err);
 
 /* store, key-file, keyslots, records, machine, clock. */
 void doctor_store(struct doctor *d);
+/* files, locks, links, families: what is wrong with the files of other tools; then doctor_home. */
+void doctor_files(struct doctor *d);
+struct legacy_owner;
+struct legacy_scan;
+/* environment and home: whether tools look where piauth does. */
+void doctor_home(
+	struct doctor *d, const struct legacy_owner *owner, const struct legacy_scan *scan);
 /* config, providers; then logins and environment, which need the table. */
 void doctor_logins(struct doctor *d);
 
