@@ -195,6 +195,7 @@ json_make() { python3 -S -E "$CASES/jsonpath.py" make "$@"; }
 SERVER_ARGS=()   # further options of `piauth mount`
 SERVER_ENV=()    # NAME=value, all it gets beside the variables in server_command
 SERVER_WRAP=()   # a command it runs under, such as strace -f -o FILE
+LEGACY_HOME=     # a home directory: logins that other tools keep there are imported; without it none are
 SERVER_USER=     # UID[:GID[:GROUP,...]]: who it runs as ("# user-mounts" in the test if that is not root)
 LEAK_CHECK=      # 1 or 0; without it: 1, but 0 as another user and when wrapped, where it cannot work
 FD_SOCKETS=4     # connections to a provider that may stay open (fd_mark)
@@ -245,8 +246,13 @@ server_command() { # OPTIONS...: fills the array server_argv
 	else
 		server_argv+=("${SERVER_WRAP[@]}" "$PIAUTH")
 	fi
-	server_argv+=(mount -f --store "$STORE" --key-file "$KEYFILE" --config "$CONFIG" --no-migrate
-		"${SERVER_ARGS[@]}" "$@")
+	server_argv+=(mount -f --store "$STORE" --key-file "$KEYFILE" --config "$CONFIG")
+	if [[ -n $LEGACY_HOME ]]; then
+		server_argv+=(--legacy-home "$LEGACY_HOME")
+	else
+		server_argv+=(--no-migrate)
+	fi
+	server_argv+=("${SERVER_ARGS[@]}" "$@")
 }
 
 # start_piauth [OPTION...]: returns when the mount serves; the test ends when it does not.

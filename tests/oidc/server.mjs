@@ -14,6 +14,8 @@
  *     /ctl/count?grant=G              {requests, ok, refused, revoked}: what reached /token for that login
  *     /ctl/wait?grant=G&requests=N[&timeout=S]    the same, once `requests` is N or more; 504 after S
  *     /ctl/token?access=T             {active, grant}: does the server take this access token now
+ *     /ctl/issued?grant=G             {token: [made, seconds]}: every access token of the login that there was,
+ *                                     when it was made (milliseconds) and the life that the client was told
  *     /ctl/revoke?grant=G             end the login on the server's side
  *     /ctl/ttl?seconds=S[&grant=G]    life of the access tokens made from now on
  */
@@ -43,6 +45,7 @@ const { default: Provider } = await import(pathToFileURL(entry).href);
 let defaultTtl = Number(ttlArgument);
 const ttlOf = new Map(); /* grant -> seconds */
 const grantOf = new Map(); /* refresh token, used or not -> grant */
+const issued = new Map(); /* grant -> {access token: [made, seconds]} */
 const counts = new Map(); /* grant -> counters */
 const waiting = new Set(); /* callbacks, run after every token request */
 
@@ -50,6 +53,12 @@ function countOf(grant) {
 	if (!counts.has(grant))
 		counts.set(grant, { requests: 0, ok: 0, refused: 0, revoked: false });
 	return counts.get(grant);
+}
+
+function issuedTo(grant) {
+	if (!issued.has(grant))
+		issued.set(grant, {});
+	return issued.get(grant);
 }
 
 /*
@@ -78,6 +87,8 @@ class Memory {
 		}
 		if (this.model === 'RefreshToken')
 			grantOf.set(id, payload.grantId);
+		if (this.model === 'AccessToken')
+			issuedTo(payload.grantId)[id] = [Date.now(), expiresIn];
 		if (this.model === 'AccessToken' || this.model === 'ClientCredentials')
 			setTimeout(() => this.destroy(id), (expiresIn + 1) * 1000).unref();
 	}
@@ -260,6 +271,8 @@ async function command(provider, name, query) {
 
 		return [200, { active: Boolean(token?.isValid), grant: token?.grantId ?? null }];
 	}
+	case 'issued':
+		return [200, issuedTo(grant)];
 	case 'revoke':
 		for (const model of [provider.AccessToken, provider.RefreshToken])
 			await model.revokeByGrantId(grant);

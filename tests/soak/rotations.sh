@@ -1,8 +1,9 @@
 #!/bin/bash
-# The long forms of the rotation tests: rotations in a row (at least 1,000), and 200 kills of the server in the
-# middle of one. Takes minutes to an hour; every line it prints is of these tests.
+# The long forms of the rotation tests: rotations in a row (at least 1,000), 200 kills of the server in the
+# middle of one, and five minutes of eight pi processes that share the login. Takes minutes to an hour; every
+# line it prints is of these tests.
 #
-#     sudo tests/soak/rotations.sh [TEST...]        default: refresh-chain refresh-kill read-kinds
+#     sudo tests/soak/rotations.sh [TEST...]        default: refresh-chain refresh-kill read-kinds pi-shared
 #
 # The build is that of tests/run, or PIAUTH=FILE. Exit status 1 when one failed.
 set -u -o pipefail
@@ -10,7 +11,7 @@ FS=$(cd "$(dirname "$0")/../fs" && pwd) || exit 1
 ((EUID == 0)) || { echo "rotations.sh: must run as root (it mounts): sudo $0" >&2 && exit 1; }
 
 tests=("$@")
-((${#tests[@]} > 0)) || tests=(refresh-chain refresh-kill read-kinds)
+((${#tests[@]} > 0)) || tests=(refresh-chain refresh-kill read-kinds pi-shared)
 failed=0
 for name in "${tests[@]}"; do
 	[[ -x $FS/$name.sh ]] || { echo "rotations.sh: there is no $FS/$name.sh" >&2 && exit 2; }
