@@ -57,12 +57,13 @@ static void tx_tell(struct linked_tx *tx, const struct pa_err *err)
 static void tx_settled(struct linked_findings *f)
 {
 	struct linked_tx *tx = f->arg;
+	struct pa_err err = tx->err; /* whoever is told may close tx */
 
 	tx->settling = false;
 	if (!tx->done)
 		tx_free(tx); /* closed meanwhile, or the end of a write */
 	else
-		tx_tell(tx, tx->err.code ? &tx->err : NULL);
+		tx_tell(tx, err.code ? &err : NULL);
 }
 
 static void tx_settle(struct linked_tx *tx, bool wrote)
