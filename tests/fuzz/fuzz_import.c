@@ -148,7 +148,8 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
 	fuzz_check(text);
 	memcpy(text, data + 1, size - 1);
 	text[size - 1] = '\0';
-	for (const struct import_name *n = importers[data[0] % 32 % tools]->names; n->name; n++)
+	for (const struct import_name *n = importers[(uint8_t)(data[0] - 'a') % 32 % tools]->names;
+		n->name; n++)
 		try_format(n->format, text, size - 1);
 	free(text);
 	return 0;
