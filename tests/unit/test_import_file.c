@@ -89,7 +89,7 @@ static void in_namespace(void (*test)(void))
 	pid_t pid = fork();
 	if (pid == 0) {
 		if (geteuid() != 0 || unshare(CLONE_NEWNS) < 0 ||
-			mount(NULL, "/", NULL, MS_REC | MS_PRIVATE, NULL) < 0)
+			mount("none", "/", "none", MS_REC | MS_PRIVATE, NULL) < 0)
 			_exit(77);
 		test();
 		_exit(0);
@@ -390,15 +390,15 @@ static void replace_mounted(void)
 	put("real", OLD);
 	put("f", "{}");
 	put("ro", "{}");
-	MUST(mount("real", "f", NULL, MS_BIND, NULL) == 0);
+	MUST(mount("real", "f", "none", MS_BIND, NULL) == 0);
 	MUST(stat("f", &before) == 0);
 	MUST(replace("f", NEW, NULL) == 0);
 	MUST(stat("f", &after) == 0 && after.st_ino == before.st_ino);
 	MUST(stat("real", &after) == 0 && after.st_ino == before.st_ino);
 	MUST(after.st_size == (off_t)strlen(NEW));
 	MUST(scratch_count(".", ".") == 0);
-	MUST(mount("real", "ro", NULL, MS_BIND, NULL) == 0);
-	MUST(mount(NULL, "ro", NULL, MS_BIND | MS_REMOUNT | MS_RDONLY, NULL) == 0);
+	MUST(mount("real", "ro", "none", MS_BIND, NULL) == 0);
+	MUST(mount("none", "ro", "none", MS_BIND | MS_REMOUNT | MS_RDONLY, NULL) == 0);
 	MUST(replace("ro", SHORT, NULL) == -EROFS);
 	MUST(stat("real", &after) == 0 && after.st_size == (off_t)strlen(NEW));
 }

@@ -308,9 +308,9 @@ static void a_read_only_directory_is_unavailable(void **state)
 	if (pid == 0) {
 		struct pa_err err = { 0 };
 		if (geteuid() != 0 || unshare(CLONE_NEWNS) < 0 ||
-			mount(NULL, "/", NULL, MS_REC | MS_PRIVATE, NULL) < 0 ||
-			mount("ro", "ro", NULL, MS_BIND, NULL) < 0 ||
-			mount(NULL, "ro", NULL, MS_BIND | MS_REMOUNT | MS_RDONLY, NULL) < 0)
+			mount("none", "/", "none", MS_REC | MS_PRIVATE, NULL) < 0 ||
+			mount("ro", "ro", "none", MS_BIND, NULL) < 0 ||
+			mount("none", "ro", "none", MS_BIND | MS_REMOUNT | MS_RDONLY, NULL) < 0)
 			_exit(77);
 		_exit(take(IMPORT_LOCK_PROPER, "ro/f", 10000, &err) != LOCK_UNAVAILABLE ||
 			err.errnum != EROFS);
