@@ -99,8 +99,10 @@ static void write_and_find(
 	struct pa_err err;
 
 	json_set_str(entry, oauth ? "access" : "key", "new-value", &err);
-	if (oauth)
+	if (oauth) { /* as a refresh leaves it */
 		json_set_str(entry, "refresh", "new-refresh", &err);
+		json_set_int(entry, "expires", INT64_C(1800000000000), &err);
+	}
 	if (format->write(changed, was->name, entry, &err) == 0) {
 		fuzz_check(read_with(format, changed, NULL, 0, &again) == 0);
 		now = find(&again, was);
