@@ -14,7 +14,6 @@
 #include "vault_i.h"
 
 #define RECORDS_DIR    "records"
-#define LOCK_FILE      "lock"
 #define RECORD_MAX     (SEAL_PLAIN_MAX + 2 * SEAL_PAD) /* of a record file; seal_peek is exact */
 #define MACHINE_LABEL  "piauth machine 1"
 #define MACHINE_ID_LEN 32
@@ -70,44 +69,9 @@ static int open_dir(int dir_fd, const char *name, bool create, int *ret, struct 
 	return 0;
 }
 
-static int take_lock(int dir_fd, bool wait, int *ret, struct pa_err *err)
+int vault_lock(const struct vault *v)
 {
-	DISK_AUTO int fd = -1;
-	char pid[24] = "";
-	off_t size;
-	long holder;
-	ssize_t n;
-	int r;
-
-	fd = openat(
-		dir_fd, LOCK_FILE, O_RDWR | O_CREAT | O_NOFOLLOW | O_CLOEXEC | O_NONBLOCK, 0600);
-	if (fd < 0 && errno == ELOOP)
-		return pa_fail(err, PA_STORE_UNSAFE, 0, LOCK_FILE " is a symbolic link");
-	if (fd < 0)
-		return disk_fail(err, errno, "open", LOCK_FILE);
-	r = disk_check(fd, LOCK_FILE, DISK_STORE_FILE, &size, err);
-	if (r < 0)
-		return r;
-	if (flock(fd, LOCK_EX | (wait ? 0 : LOCK_NB))) {
-		if (errno == EINTR)
-			return pa_fail(err, PA_INTERRUPTED, 0, "while the store was locked");
-		if (errno != EWOULDBLOCK)
-			return disk_fail(err, errno, "lock", LOCK_FILE);
-		n = pread(fd, pid, sizeof(pid) - 1, 0);
-		holder = n > 0 ? strtol(pid, NULL, 10) : 0;
-		if (holder <= 0) /* it has only just taken it */
-			return pa_fail(err, PA_STORE_BUSY, 0, "held by another process");
-		return pa_fail(err, PA_STORE_BUSY, 0, "held by pid %ld", holder);
-	}
-	n = snprintf(pid, sizeof(pid), "%d\n", (int)getpid());
-	if (ftruncate(fd, 0))
-		return disk_fail(err, errno, "write", LOCK_FILE);
-	r = disk_write_at(fd, pid, (size_t)n, 0);
-	if (r < 0)
-		return disk_fail(err, -r, "write", LOCK_FILE);
-	*ret = fd;
-	fd = -1;
-	return 0;
+	return v->lock_fd;
 }
 
 /* Where the keys come from. The key file's path is made absolute: the server changes its directory. */
@@ -200,7 +164,9 @@ int vault_open(const struct vault_options *o, struct vault **ret, struct pa_err 
 
 	r = open_store_dir(o, &v->dir_fd, err);
 	if (!r)
-		r = take_lock(v->dir_fd, o->wait_lock, &v->lock_fd, err);
+		r = o->lock_fd ? vault_lock_inherit(v->dir_fd, o->lock_fd, &v->lock_fd, err)
+			       : vault_lock_take(
+					 v->dir_fd, o->wait_lock, o->lock_pid, &v->lock_fd, err);
 	if (r < 0)
 		goto out;
 	/* A store whose records went away must not pass for an empty one. */

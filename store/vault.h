@@ -14,6 +14,7 @@
 
 #include <stdbool.h>
 #include <stdint.h>
+#include <sys/types.h>
 
 #include "err.h"
 #include "keyslot.h"
@@ -26,6 +27,9 @@ struct vault_options {
 	const char *dir;      /* path of the store; made 0700 with `create` (parents too) */
 	const char *key_file; /* path; parents made 0700 with `create` */
 	bool create;
+	/* A descriptor of <store>/lock that is locked already, by whoever holds it for us; 0: take the lock. */
+	int lock_fd;
+	pid_t lock_pid; /* who holds the lock, as it is told to others; 0: this process */
 	bool wait_lock; /* false: STORE_BUSY at once, with the holder's pid in the detail */
 };
 
@@ -34,6 +38,8 @@ struct vault_options {
  * 0700/0600. Sweeps stray temp files. credentials come from $CREDENTIALS_DIRECTORY (secure_getenv). */
 int vault_open(const struct vault_options *o, struct vault **ret, struct pa_err *err);
 void vault_close(struct vault *v); /* gives the lock back; NULL is fine */
+int vault_lock(
+	const struct vault *v); /* the lock's descriptor: whoever has it open keeps the lock */
 const char *vault_store_id(const struct vault *v);
 const char *vault_machine_id(const struct vault *v); /* of this machine; "" where it has none */
 

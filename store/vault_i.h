@@ -62,4 +62,9 @@ void journal_close(struct vault *v);
 int journal_relabel(struct vault *v, struct pa_err *err);
 int journal_rewrite(struct vault *v, struct pa_err *err);
 
+/* vault_lock.c: takes the lock in the name of owner (0: this process); or uses one that is held already. *ret is
+ * the caller's to close. */
+int vault_lock_take(int dir_fd, bool wait, pid_t owner, int *ret, struct pa_err *err);
+int vault_lock_inherit(int dir_fd, int lock_fd, int *ret, struct pa_err *err);
+
 #endif
