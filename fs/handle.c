@@ -149,18 +149,67 @@ int handle_new(struct handles *t, uint64_t ino, const struct node *n, struct sna
 	return 0;
 }
 
+static void slot_take(struct handles *t, uint32_t slot)
+{
+	for (uint32_t i = 0; i < t->free_count; i++) {
+		if (t->free_slots[i] == slot) {
+			t->free_slots[i] = t->free_slots[--t->free_count];
+			return;
+		}
+	}
+}
+
+int handle_restore(struct handles *t, uint64_t fh, uint64_t ino, const struct node *n,
+	struct handle **ret, struct pa_err *err)
+{
+	uint32_t slot = fh & (HANDLE_MAX - 1);
+	struct handle *h;
+	int rc;
+
+	if (handle_find(t, fh, ino))
+		return pa_fail(err, PA_SYSTEM, EEXIST, "open file %u is there twice", slot);
+	while (slot >= t->room)
+		if ((rc = handles_grow(t, err)) < 0)
+			return rc;
+	if (!(h = calloc(1, sizeof(*h))))
+		return pa_fail(err, PA_NO_MEMORY, 0, "open file");
+	*h = (struct handle){ .fh = fh, .ino = ino, .node = n };
+	if (t->slots[slot]) {
+		h->next = t->restored;
+		t->restored = h;
+	} else {
+		slot_take(t, slot);
+		t->slots[slot] = h;
+	}
+	t->count++;
+	*ret = h;
+	return 0;
+}
+
 void handle_free(struct handles *t, struct handle *h)
 {
+	struct handle **at = &t->restored;
 	uint32_t slot;
 
 	if (!h)
 		return;
 	slot = h->fh & (HANDLE_MAX - 1);
 	snapshot_put(t, h->snapshot);
-	t->slots[slot] = NULL;
-	t->free_slots[t->free_count++] = slot;
 	t->count--;
+	while (*at && *at != h)
+		at = &(*at)->next;
+	if (*at) {
+		*at = h->next;
+	} else {
+		t->slots[slot] = NULL;
+		t->free_slots[t->free_count++] = slot;
+	}
 	free(h);
+}
+
+static bool is_it(const struct handle *h, uint64_t fh, uint64_t ino)
+{
+	return h->fh == fh && h->ino == ino;
 }
 
 struct handle *handle_find(const struct handles *t, uint64_t fh, uint64_t ino)
@@ -168,7 +217,11 @@ struct handle *handle_find(const struct handles *t, uint64_t fh, uint64_t ino)
 	uint32_t slot = fh & (HANDLE_MAX - 1);
 	struct handle *h = slot < t->room ? t->slots[slot] : NULL;
 
-	return h && h->fh == fh && h->ino == ino ? h : NULL;
+	if (h && is_it(h, fh, ino))
+		return h;
+	for (h = t->restored; h && !is_it(h, fh, ino); h = h->next)
+		continue;
+	return h;
 }
 
 void handles_trim(struct handles *t)
@@ -184,6 +237,8 @@ void handles_trim(struct handles *t)
 
 void handles_done(struct handles *t)
 {
+	while (t->restored)
+		handle_free(t, t->restored);
 	for (uint32_t i = 0; i < t->room; i++)
 		handle_free(t, t->slots[i]);
 	handles_trim(t);

@@ -39,11 +39,13 @@ struct listing; /* a directory's names, at opendir */
 struct input;   /* a credential being written */
 
 struct handle {
+	struct handle *next; /* of handles.restored */
 	uint64_t fh;
 	uint64_t ino;
 	const struct node *node;
 	struct snapshot *snapshot; /* NULL: a log, or not open for reading */
 	bool was_read;
+	bool in_page; /* the page has a row for it: its number tells of another snapshot */
 	struct listing *listing;
 	struct input *input;
 };
@@ -54,6 +56,7 @@ struct handles {
 	uint32_t *free_slots; /* a stack; room entries */
 	uint32_t free_count;
 	uint32_t count;
+	struct handle *restored; /* those whose slot another one has here */
 	struct snapshot *buckets[SNAPSHOT_BUCKETS];
 };
 
@@ -70,6 +73,9 @@ size_t snapshot_largest(const struct handles *t, uint64_t ino);
 
 /* Takes the snapshot (may be NULL), also on failure. */
 int handle_new(struct handles *t, uint64_t ino, const struct node *n, struct snapshot *s,
+	struct handle **ret, struct pa_err *err);
+/* One that an earlier server opened, under its number, without a snapshot. -EEXIST (SYSTEM): it is there. */
+int handle_restore(struct handles *t, uint64_t fh, uint64_t ino, const struct node *n,
 	struct handle **ret, struct pa_err *err);
 void handle_free(struct handles *t, struct handle *h); /* NULL is fine */
 /* NULL: this server did not open it. */

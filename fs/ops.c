@@ -166,6 +166,7 @@ struct entry {
 
 /* The profiles as they were when the directory was read from its start: offsets stay valid. */
 struct listing {
+	bool is_filled;
 	size_t count, room;
 	struct entry *entries;
 };
@@ -191,6 +192,7 @@ static int listing_fill(struct listing *l, struct broker *b)
 	struct profile *p;
 
 	listing_clear(l);
+	l->is_filled = true;
 	for (p = broker_next(b, NULL); p; p = broker_next(b, profile_name(p))) {
 		if (l->count == l->room) {
 			size_t room = l->room ? l->room * 2 : 64;
@@ -274,41 +276,76 @@ static bool entry_at(struct request *r, const struct listing *l, size_t i, const
 	return true;
 }
 
+/* Where a reader goes on after this entry: fixed ones are counted, profiles are known by their id. */
+#define AFTER_PROFILE ((1 << NODE_BITS) - 1)
+
+static off_t offset_of(const struct request *r, const struct stat *st, size_t i)
+{
+	bool is_profile = r->node->is == NODE_IN_ROOT && node_profile_id(st->st_ino);
+
+	return is_profile ? (off_t)(st->st_ino | AFTER_PROFILE) : (off_t)i + 1;
+}
+
+static size_t index_of(const struct request *r, const struct listing *l, off_t off)
+{
+	size_t fixed = 2;
+
+	while (node_at(r->node->is, fixed - 2))
+		fixed++;
+	if ((uint64_t)off <= fixed)
+		return (size_t)off;
+	for (size_t i = 0; i < l->count; i++)
+		if ((l->entries[i].ino | AFTER_PROFILE) == (uint64_t)off)
+			return fixed + i + 1;
+	return fixed + l->count;
+}
+
+/*
+ * A directory that was opened at an earlier server is listed anew for every call. Whatever came or went
+ * meanwhile, a reader goes on behind the profile that it saw last; if that one went, it is at the end.
+ */
 static void ops_readdir(
 	fuse_req_t req, fuse_ino_t ino, size_t size, off_t off, struct fuse_file_info *fi)
 {
-	struct handle *h = NULL;
+	struct listing lost = { 0 }, *l = NULL;
+	struct handle *h;
 	struct request r;
 	const char *name;
 	struct stat st;
 	size_t len = 0;
-	char *buf;
+	char *buf = NULL;
 	int rc = request_begin(&r, req, ino);
 
-	if (rc == 0 && (!(h = handle_find(&r.server->handles, fi->fh, ino)) || !h->listing))
-		rc = -ESTALE;
-	if (rc == 0 && off == 0 && r.node->is == NODE_IN_ROOT)
-		rc = listing_fill(h->listing, r.server->broker);
-	if (rc < 0) {
-		fuse_reply_err(req, -rc);
-		return;
+	if (rc == 0 && r.node->is == NODE_IN_NONE)
+		rc = -ENOTDIR;
+	if (rc == 0) {
+		h = handle_find(&r.server->handles, fi->fh, ino);
+		l = h ? h->listing : &lost;
+		if (!h)
+			rc = request_allow(&r, r.node, POLICY_SEARCH);
 	}
-	if (!(buf = malloc(size))) {
-		fuse_reply_err(req, ENOMEM);
-		return;
-	}
-	for (size_t i = (size_t)off; entry_at(&r, h->listing, i, &name, &st); i++) {
+	if (rc == 0 && (off == 0 || !l->is_filled) && r.node->is == NODE_IN_ROOT)
+		rc = listing_fill(l, r.server->broker);
+	if (rc == 0 && !(buf = malloc(size)))
+		rc = -ENOMEM;
+	for (size_t i = rc == 0 ? index_of(&r, l, off) : 0;
+		rc == 0 && entry_at(&r, l, i, &name, &st); i++) {
 		size_t n;
 
 		if (!name)
 			continue;
-		n = fuse_add_direntry(req, buf + len, size - len, name, &st, (off_t)i + 1);
+		n = fuse_add_direntry(req, buf + len, size - len, name, &st, offset_of(&r, &st, i));
 		if (n > size - len)
 			break;
 		len += n;
 	}
-	fuse_reply_buf(req, buf, len);
+	if (rc < 0)
+		fuse_reply_err(req, -rc);
+	else
+		fuse_reply_buf(req, buf, len);
 	free(buf);
+	listing_clear(&lost);
+	free(lost.entries);
 }
 
 static void ops_releasedir(fuse_req_t req, fuse_ino_t ino, struct fuse_file_info *fi)
@@ -333,6 +370,13 @@ static void ops_statfs(fuse_req_t req, fuse_ino_t ino)
 
 void ops_close_all(struct server *s)
 {
+	while (s->handles.restored) {
+		struct handle *h = s->handles.restored;
+
+		listing_free(h->listing);
+		input_release(h);
+		handle_free(&s->handles, h);
+	}
 	for (uint32_t i = 0; i < s->handles.room; i++) {
 		struct handle *h = s->handles.slots[i];
 

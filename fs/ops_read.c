@@ -74,16 +74,41 @@ static int value_opened(struct parked *k, struct snapshot *snap, struct pa_err *
 	return 0;
 }
 
+/* The number of an open file, or what it would be if it had been opened when it was read from its start last. */
+static uint64_t number_now(struct page *page, uint64_t fh, uint64_t ino)
+{
+	uint32_t generation;
+	uint64_t len;
+
+	if (!page_open_was_reread(page, fh, ino, &generation, &len))
+		return fh;
+	return handle_number(generation, len, 0);
+}
+
+/* Before anybody sees the first bytes: a later server has to know how the rest goes on. */
+static void remember_reread(struct page *page, struct handle *h, const struct snapshot *snap)
+{
+	page_open_reread(page, h->fh, h->ino, (uint32_t)snap->generation, snap->len);
+	h->in_page = page;
+}
+
 static int value_reread(struct parked *k, struct snapshot *snap, struct pa_err *err)
 {
 	struct handles *t = &k->server->handles;
 	struct handle *h = handle_find(t, k->fi.fh, k->ino);
 	bool is_new = !h || snap != h->snapshot;
+	struct page *page = k->server->page;
 
-	if (!h && k->off && (uint32_t)snap->generation != k->fi.fh >> 32) {
+	if (!h && k->off &&
+		(uint32_t)snap->generation != number_now(page, k->fi.fh, k->ino) >> 32) {
 		snapshot_put(t, snap);
 		return pa_fail(err, PA_EXPIRED, ESTALE, "%s", profile_name(k->profile));
 	}
+	/* From its start, at a later server: what comes next is the rest of this, not of what was opened. */
+	if (!h && !k->off && handle_restore(t, k->fi.fh, k->ino, k->node, &h, NULL) == 0)
+		h->was_read = true;
+	if (h && is_new)
+		remember_reread(page, h, snap);
 	reply_slice(k->req, snapshot_bytes(snap), snap->len, k->off, k->size);
 	if (h) {
 		struct snapshot *old = h->snapshot;
@@ -199,6 +224,19 @@ static int open_allow(struct request *r, int flags)
 	return 0;
 }
 
+/*
+ * Stands for the generation of a text that has none (FNV-1a): a later server, which never saw what was opened, can
+ * tell by the number of the open file whether its own text is the same.
+ */
+static uint32_t text_generation(const char *text, size_t len)
+{
+	uint32_t h = 0x811c9dc5u;
+
+	for (size_t i = 0; i < len; i++)
+		h = (h ^ (unsigned char)text[i]) * 0x01000193u;
+	return h;
+}
+
 static int open_snapshot(struct request *r, struct snapshot **ret, struct pa_err *err)
 {
 	size_t len;
@@ -207,7 +245,8 @@ static int open_snapshot(struct request *r, struct snapshot **ret, struct pa_err
 
 	if (rc < 0)
 		return rc;
-	return snapshot_get(&r->server->handles, r->ino, 0, NULL, text, len, ret, err);
+	return snapshot_get(
+		&r->server->handles, r->ino, text_generation(text, len), NULL, text, len, ret, err);
 }
 
 /* Everything but values: answered at once. */
@@ -234,7 +273,7 @@ static void open_plain(struct request *r, struct fuse_file_info *fi)
 	fi->fh = h->fh;
 	rc = fuse_reply_open(r->req, fi);
 	if (rc < 0) {
-		input_release(h);
+		input_close(h);
 		handle_free(t, h);
 	}
 	if (r->node->flags & NODE_SECRET) {
@@ -276,11 +315,10 @@ static void read_value(struct request *r, size_t size, off_t off, const struct f
 		value_start(r, PARKED_READ, size, off, fi);
 }
 
-/* A small text from its start: as it is now. h NULL: opened at an earlier server. */
+/* A small text from its start: as it is now. */
 static void read_text(struct request *r, struct handle *h, size_t size, off_t off)
 {
-	struct handles *t = &r->server->handles;
-	struct snapshot *snap;
+	struct snapshot *snap, *old = h->snapshot;
 	struct pa_err err;
 	int rc = request_allow(r, r->node, POLICY_READ);
 
@@ -290,31 +328,61 @@ static void read_text(struct request *r, struct handle *h, size_t size, off_t of
 		fuse_reply_err(r->req, -rc);
 		return;
 	}
+	if (snap != old)
+		remember_reread(r->server->page, h, snap);
 	reply_slice(r->req, snapshot_bytes(snap), snap->len, off, size);
-	if (h) {
-		struct snapshot *old = h->snapshot;
+	h->snapshot = snap;
+	snapshot_put(&r->server->handles, old);
+}
 
-		h->snapshot = snap;
-		snap = old;
+/* Which of its bytes a file gets that was opened at an earlier server, of which only the number is known. */
+static void read_lost_text(
+	struct request *r, size_t size, off_t off, const struct fuse_file_info *fi)
+{
+	struct handles *t = &r->server->handles;
+	struct snapshot *snap;
+	struct handle *h;
+	struct pa_err err;
+	int rc = request_allow(r, r->node, POLICY_READ);
+
+	if (rc == 0 && (rc = open_snapshot(r, &snap, &err)) < 0)
+		rc = -err.errnum;
+	if (rc < 0) {
+		fuse_reply_err(r->req, -rc);
+		return;
+	}
+	switch (handle_lost(
+		number_now(r->server->page, fi->fh, r->ino), (uint64_t)off, snap->generation)) {
+	case HANDLE_LOST_END:
+		fuse_reply_buf(r->req, NULL, 0);
+		break;
+	case HANDLE_LOST_STALE:
+		fuse_reply_err(r->req, ESTALE);
+		break;
+	case HANDLE_LOST_ANEW:
+	case HANDLE_LOST_SAME:
+		/* As for values: the rest is of this one. */
+		if (!off && handle_restore(t, fi->fh, r->ino, r->node, &h, NULL) == 0) {
+			h->was_read = true;
+			remember_reread(r->server->page, h, snap);
+			reply_slice(r->req, snapshot_bytes(snap), snap->len, off, size);
+			h->snapshot = snap;
+			return;
+		}
+		reply_slice(r->req, snapshot_bytes(snap), snap->len, off, size);
+		break;
 	}
 	snapshot_put(t, snap);
 }
 
-/* A handle of an earlier server, of which only the number is known. */
-static void read_lost(struct request *r, size_t size, off_t off, const struct fuse_file_info *fi)
+static void read_lost_value(
+	struct request *r, size_t size, off_t off, const struct fuse_file_info *fi)
 {
 	struct profile_facts facts = { 0 };
 
-	if (r->node->read == NODE_READ_TEXT) {
-		read_text(r, NULL, size, off);
-		return;
-	}
-	if (r->node->read != NODE_READ_VALUE) {
-		fuse_reply_err(r->req, EBADF);
-		return;
-	}
 	broker_facts(r->server->broker, r->profile, &facts);
-	switch (handle_lost(fi->fh, (uint64_t)off, facts.generation)) {
+	switch (handle_lost(
+		number_now(r->server->page, fi->fh, r->ino), (uint64_t)off, facts.generation)) {
 	case HANDLE_LOST_END:
 		fuse_reply_buf(r->req, NULL, 0);
 		return;
@@ -342,9 +410,11 @@ void ops_read(fuse_req_t req, fuse_ino_t ino, size_t size, off_t off, struct fus
 		const struct eventlog *log = content_log(r.server, r.node);
 
 		reply_slice(req, log->text, log->len, off, size);
-	} else if (!h) {
-		read_lost(&r, size, off, fi);
-	} else if (!h->snapshot) {
+	} else if (!h && r.node->read == NODE_READ_VALUE) {
+		read_lost_value(&r, size, off, fi);
+	} else if (!h && r.node->read == NODE_READ_TEXT) {
+		read_lost_text(&r, size, off, fi);
+	} else if (!h || !h->snapshot) {
 		fuse_reply_err(req, EBADF);
 	} else if (off == 0 && h->was_read && r.node->read == NODE_READ_VALUE) {
 		read_value(&r, size, off, fi);
@@ -361,8 +431,11 @@ void ops_release(fuse_req_t req, fuse_ino_t ino, struct fuse_file_info *fi)
 	struct server *s = fuse_req_userdata(req);
 	struct handle *h = handle_find(&s->handles, fi->fh, ino);
 
+	/* A file that an earlier server opened may have a row that this one never needed. */
+	if (h ? h->in_page : s->page && atomic_load(&s->page->workers) > 1)
+		page_open_drop(s->page, fi->fh, ino);
 	if (h) {
-		input_release(h);
+		input_close(h);
 		handle_free(&s->handles, h);
 	}
 	fuse_reply_err(req, 0);

@@ -1,160 +1,11 @@
-/* Storing, forgetting and commanding; operations that change names. */
+/* Forgetting and commanding; operations that change names. What is stored goes through ops_input.c. */
 #include <fcntl.h>
 #include <stdlib.h>
 #include <string.h>
 
+#include "device.h"
 #include "ops.h"
 #include "store/provider.h"
-
-/* ---- one open of api-key or oauth for writing: its calls go to the broker one by one ---- */
-
-enum input_kind { INPUT_WRITE, INPUT_FLUSH, INPUT_RESET };
-
-struct input_job {
-	struct input_job *next;
-	enum input_kind kind;
-	fuse_req_t req; /* NULL: nobody waits for the answer */
-	size_t len;
-	char *bytes; /* wiping memory */
-};
-
-struct input {
-	struct server *server;
-	struct broker_input *broker;
-	struct input_job *first, **last; /* those that have not begun */
-	struct input_job *current;       /* NULL: none is under way */
-	bool has_data;                   /* written since the last flush */
-	bool is_released;
-	bool is_running; /* input_run is on the stack */
-};
-
-static void input_run(struct input *in);
-
-int input_open(struct request *r, struct handle *h, struct pa_err *err)
-{
-	struct input *in = calloc(1, sizeof(*in));
-	int rc;
-
-	if (!in)
-		return pa_fail(err, PA_NO_MEMORY, 0, "input");
-	in->server = r->server;
-	in->last = &in->first;
-	rc = broker_input_new(r->server->broker, r->profile, r->node->lane, &in->broker, err);
-	if (rc < 0) {
-		free(in);
-		return rc;
-	}
-	h->input = in;
-	return 0;
-}
-
-static void input_answer(struct input *in, struct input_job *job, int errnum)
-{
-	if (job->req) {
-		in->server->changes--;
-		if (errnum)
-			fuse_reply_err(job->req, errnum);
-		else if (job->kind == INPUT_WRITE)
-			fuse_reply_write(job->req, job->len);
-		else
-			fuse_reply_err(job->req, 0);
-	}
-	wipe_free(job->bytes);
-	free(job);
-}
-
-static void input_done(void *arg, int rc, const struct pa_err *err)
-{
-	struct input *in = arg;
-	struct input_job *job = in->current;
-
-	in->current = NULL;
-	input_answer(in, job, rc < 0 ? err->errnum : 0);
-	input_run(in);
-}
-
-static void input_start(struct input *in, struct input_job *job)
-{
-	in->current = job;
-	switch (job->kind) {
-	case INPUT_WRITE:
-		in->has_data = true;
-		broker_input_write(in->broker, job->bytes, job->len, input_done, in);
-		break;
-	case INPUT_FLUSH:
-		/* bash closes a copy of the descriptor before it writes: nothing to publish yet. */
-		if (!in->has_data) {
-			input_done(in, 0, NULL);
-			break;
-		}
-		in->has_data = false;
-		broker_input_flush(in->broker, input_done, in);
-		break;
-	case INPUT_RESET:
-		in->has_data = false;
-		broker_input_reset(in->broker);
-		input_done(in, 0, NULL);
-		break;
-	}
-}
-
-/* Begins what can begin. The broker may call input_done before its call returns: hence the loop. */
-static void input_run(struct input *in)
-{
-	if (in->is_running)
-		return;
-	in->is_running = true;
-	while (!in->current && in->first) {
-		struct input_job *job = in->first;
-
-		in->first = job->next;
-		if (!in->first)
-			in->last = &in->first;
-		input_start(in, job);
-	}
-	in->is_running = false;
-	if (in->is_released && !in->current) {
-		broker_input_free(in->broker);
-		free(in);
-	}
-}
-
-static void input_add(
-	struct input *in, enum input_kind kind, fuse_req_t req, const char *bytes, size_t len)
-{
-	struct input_job *job = calloc(1, sizeof(*job));
-
-	if (job && bytes && !(job->bytes = wipe_malloc(len ? len : 1))) {
-		free(job);
-		job = NULL;
-	}
-	if (!job) {
-		if (req)
-			fuse_reply_err(req, ENOMEM);
-		return;
-	}
-	if (bytes)
-		memcpy(job->bytes, bytes, len);
-	job->kind = kind;
-	job->req = req;
-	job->len = len;
-	if (req)
-		in->server->changes++;
-	*in->last = job;
-	in->last = &job->next;
-	input_run(in);
-}
-
-void input_release(struct handle *h)
-{
-	struct input *in = h->input;
-
-	if (!in)
-		return;
-	h->input = NULL;
-	in->is_released = true;
-	input_run(in);
-}
 
 /* ---- changes that are answered when they are durable ---- */
 
@@ -166,6 +17,7 @@ struct change {
 	size_t size;         /* CHANGE_WRITE: what is acknowledged */
 	const char *forgets; /* CHANGE_REMOVE: written down under this name; NULL: not */
 	char *audit;
+	bool again; /* CHANGE_MAKE: it may have been made by a worker that died over it */
 	char name[PROFILE_ID_MAX + 1];
 };
 
@@ -203,6 +55,8 @@ static void change_done(void *arg, int rc, const struct pa_err *err)
 	r->server->changes--;
 	if (c->audit)
 		audit_end(r->server->audit, c->audit, errnum);
+	if (c->again && errnum == EEXIST)
+		errnum = 0;
 	if (errnum) {
 		fuse_reply_err(r->req, errnum);
 	} else {
@@ -329,25 +183,22 @@ void ops_write(fuse_req_t req, fuse_ino_t ino, const char *buf, size_t size, off
 		return;
 	}
 	h = handle_find(&r.server->handles, fi->fh, ino);
-	if (!h || r.node->write == NODE_WRITE_NONE)
-		fuse_reply_err(req, EBADF);
-	else if (r.node->write != NODE_WRITE_INPUT)
+	if (r.node->write == NODE_WRITE_INPUT) {
+		if (h)
+			input_write(h, req, buf, size);
+		else
+			fuse_reply_err(req, EBADF);
+		return;
+	}
+	/* Opened at an earlier server, which let it be written: a command needs its place and a policy only. */
+	if (r.node->write == NODE_WRITE_NONE)
+		rc = -EBADF;
+	else if (!h)
+		rc = request_allow(&r, r.node, POLICY_WRITE);
+	if (rc < 0)
+		fuse_reply_err(req, -rc);
+	else
 		write_command(&r, buf, size);
-	else if (h->input)
-		input_add(h->input, INPUT_WRITE, req, buf, size);
-	else
-		fuse_reply_err(req, EBADF);
-}
-
-void ops_flush(fuse_req_t req, fuse_ino_t ino, struct fuse_file_info *fi)
-{
-	struct server *s = fuse_req_userdata(req);
-	struct handle *h = handle_find(&s->handles, fi->fh, ino);
-
-	if (h && h->input)
-		input_add(h->input, INPUT_FLUSH, req, NULL, 0);
-	else
-		fuse_reply_err(req, 0);
 }
 
 /* Succeeds and changes nothing; but what an open has sent so far is forgotten by ftruncate(fd, 0). */
@@ -366,8 +217,8 @@ void ops_setattr(
 		return;
 	}
 	h = fi ? handle_find(&r.server->handles, fi->fh, ino) : NULL;
-	if (h && h->input && (to_set & FUSE_SET_ATTR_SIZE) && attr->st_size == 0)
-		input_add(h->input, INPUT_RESET, NULL, NULL, 0);
+	if (h && (to_set & FUSE_SET_ATTR_SIZE) && attr->st_size == 0)
+		input_reset(h);
 	request_stat(r.server, r.node, r.profile, &st);
 	fuse_reply_attr(req, &st, 0);
 }
@@ -421,15 +272,13 @@ void ops_create(
 	fi->direct_io = 1;
 	rc = fuse_reply_create(req, &e, fi);
 	if (rc < 0) {
-		input_release(h);
+		input_close(h);
 		handle_free(&r.server->handles, h);
 		request_forget(r.server, r.ino, 1);
 	}
 	audit_add(r.server->audit, &w, rc < 0 ? EINTR : 0);
 	return;
 fail:
-	if (h)
-		input_release(h);
 	handle_free(&r.server->handles, h);
 	audit_add(r.server->audit, &w, -rc);
 	fuse_reply_err(req, -rc);
@@ -450,8 +299,9 @@ void ops_unlink(fuse_req_t req, fuse_ino_t parent, const char *name)
 		rc = request_allow(&r, r.node, POLICY_SEARCH);
 	if (rc == 0 && r.node->is != NODE_IN_PROFILE)
 		rc = -EPERM;
-	if (rc == 0 && (!(n = node_find(NODE_IN_PROFILE, name)) ||
-			       ((n->flags & NODE_STORED) && !api_key_is_stored(&r))))
+	if (rc == 0 &&
+		(!(n = node_find(NODE_IN_PROFILE, name)) ||
+			((n->flags & NODE_STORED) && !api_key_is_stored(&r) && !device_is_again())))
 		rc = -ENOENT;
 	if (rc == 0)
 		rc = request_allow(&r, n, POLICY_CHANGE);
@@ -510,6 +360,7 @@ void ops_mkdir(fuse_req_t req, fuse_ino_t parent, const char *name, mode_t mode)
 	}
 	if (!(c = change_new(&r, CHANGE_MAKE)))
 		return;
+	c->again = device_is_again();
 	/* A valid name fits. */
 	strncat(c->name, name, sizeof(c->name) - 1);
 	broker_make(r.server->broker, name, change_done, c);
@@ -529,6 +380,10 @@ void ops_rmdir(fuse_req_t req, fuse_ino_t parent, const char *name)
 		rc = -EPERM;
 	if (rc == 0 && broker_resolve(r.server->broker, name, &p) != BROKER_NAME_PROFILE)
 		rc = p ? -ENOTDIR : -ENOENT;
+	if (rc == -ENOENT && device_is_again()) {
+		fuse_reply_err(req, 0);
+		return;
+	}
 	if (p) {
 		/* Resolving may have made it: it must not outlive this call without a reference. */
 		ino = node_ino(node_profile, profile_id(p));

@@ -11,6 +11,7 @@
 #include "audit.h"
 #include "caller.h"
 #include "handle.h"
+#include "page.h"
 #include "parked.h"
 #include "policy.h"
 #include "store/broker.h"
@@ -21,6 +22,7 @@ struct server {
 	struct audit *audit;                    /* borrowed */
 	struct policy policy;
 	struct caller_self self;
+	struct page *page; /* borrowed; NULL: none, and nothing outlives this process */
 	struct handles handles;
 	struct parked_list parked;
 	size_t changes;       /* writes and removals that are not answered yet */
@@ -31,6 +33,7 @@ struct server {
 		time_t made;
 	} overview; /* of the root's status: content.c */
 	struct timespec started;
+	pid_t pid; /* of the holder: what stands for the server to others */
 };
 
 #endif

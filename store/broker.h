@@ -150,6 +150,17 @@ void broker_input_write(
 	struct broker_input *in, const char *bytes, size_t len, broker_done_fn done, void *arg);
 /* FLUSH: what is pending becomes what is served. Incomplete input: BAD_INPUT. */
 void broker_input_flush(struct broker_input *in, broker_done_fn done, void *arg);
+/*
+ * An open that an earlier process had: `sent` is what broker_input_sent said there. What was acknowledged
+ * then was published when the store was loaded; a write that goes on with it works for a key that is still
+ * the stored one. Where that cannot be told, and for logins, further writes fail (STORE_IO, EIO) and publish
+ * nothing; flush and release succeed. A write that was stored and not acknowledged may come again; with
+ * `unanswered`, the last one that is part of `sent` comes again.
+ */
+void broker_input_resume(struct broker_input *in, uint64_t sent, bool unanswered);
+#define BROKER_INPUT_LOST UINT64_MAX
+/* Bytes acknowledged since the open or the reset; BROKER_INPUT_LOST when nothing more can come of it. */
+uint64_t broker_input_sent(const struct broker_input *in);
 /* ftruncate(fd, 0): what is written next starts anew; what was acknowledged stays until then. */
 void broker_input_reset(struct broker_input *in);
 void broker_input_free(

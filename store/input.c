@@ -15,6 +15,10 @@ struct broker_input {
 	bool incomplete;   /* an entry whose end has not come */
 	bool acknowledged; /* a value is durable as pending and not yet published */
 	bool released;
+	/* Of an open that an earlier process had (broker_input_resume), until it writes again: */
+	bool lost;            /* what it had sent is not known */
+	size_t rest;          /* bytes behind text + len that a write brings which comes again */
+	uint64_t unanswered;  /* all it had sent, when the last write may come again; else 0 */
 	unsigned busy;        /* commits under way */
 	struct pa_err failed; /* code set: publishes nothing any more */
 };
@@ -218,14 +222,105 @@ static void input_fail(struct broker_input *in, bool durable, const struct pa_er
 		done(arg, -err->errnum, err);
 }
 
+static bool is_line_end(const char *bytes, size_t len)
+{
+	return len == 0 || (len == 1 && (*bytes == '\n' || *bytes == '\r')) ||
+	       (len == 2 && memcmp(bytes, "\r\n", 2) == 0);
+}
+
+void broker_input_resume(struct broker_input *in, uint64_t sent, bool unanswered)
+{
+	RECORD_AUTO struct record r = { 0 };
+	const char *key;
+	size_t len;
+
+	if (sent == 0)
+		return;
+	in->lost = true;
+	if (sent > RECORD_OAUTH_MAX)
+		return;
+	in->unanswered = unanswered ? sent : 0;
+	if (in->node_lane != LANE_API_KEY || in->p->broken.code ||
+		profile_open(in->p, &r, NULL) < 0 ||
+		!(key = json_str(record_lane(&r, LANE_API_KEY), "key")))
+		return;
+	len = strlen(key);
+	if (len == 0 || sent > len + 2 || !(in->text = wipe_malloc(len + 3)))
+		return;
+	in->room = len + 3;
+	memcpy(in->text, key, len);
+	/* One byte more is either half of a line end. A CR lets the other half follow, as it may have to. */
+	memcpy(in->text + len, "\r\n", 3);
+	in->len = (size_t)sent;
+	in->rest = in->len < len ? len - in->len : 0;
+	in->lost = false;
+}
+
+uint64_t broker_input_sent(const struct broker_input *in)
+{
+	if (in->failed.code || in->lost)
+		return BROKER_INPUT_LOST;
+	return in->restart ? 0 : in->len;
+}
+
+/* Whether these bytes are the end of what was sent. Its very last may be written as CR, see above. */
+static bool input_ends_with(const struct broker_input *in, const char *bytes, size_t len)
+{
+	const char *end = in->text + in->len;
+
+	return len > 0 && len <= in->len && memcmp(end - len, bytes, len - 1) == 0 &&
+	       (end[-1] == bytes[len - 1] || (end[-1] == '\r' && bytes[len - 1] == '\n'));
+}
+
+/* The first write after a restart: may what was sent before be continued with it? 1: it is part of that. */
+static int input_continue(
+	struct broker_input *in, const char *bytes, size_t len, struct pa_err *err)
+{
+	uint64_t unanswered = in->unanswered;
+	size_t rest = in->rest;
+
+	in->unanswered = in->rest = 0;
+	if (unanswered && !in->lost && !rest && input_ends_with(in, bytes, len)) {
+		in->text[in->len - 1] = bytes[len - 1];
+		return 1;
+	}
+	if (unanswered && len == unanswered) {
+		/* All that was ever sent. */
+		in->restart = true;
+		in->lost = false;
+		return 0;
+	}
+	if (unanswered)
+		in->lost = true;
+	/* More is stored than was acknowledged: by this write, or by somebody else. */
+	if (rest && (len < rest || memcmp(in->text + in->len, bytes, rest) != 0 ||
+			    !is_line_end(bytes + rest, len - rest)))
+		in->lost = true;
+	if (in->lost)
+		return pa_fail(
+			err, PA_STORE_IO, EIO, "%s: written to across a restart", in->p->name);
+	return 0;
+}
+
 void broker_input_write(
 	struct broker_input *in, const char *bytes, size_t len, broker_done_fn done, void *arg)
 {
 	struct pa_err err = { 0 };
 	cJSON *entry = NULL;
+	int rc = 0;
 
 	if (in->failed.code) {
 		done(arg, -in->failed.errnum, &in->failed);
+		return;
+	}
+	if (in->lost || in->rest || in->unanswered)
+		rc = input_continue(in, bytes, len, &err);
+	if (rc > 0) {
+		done(arg, 0, NULL);
+		return;
+	}
+	if (rc < 0) {
+		input_fail(in, false, &err, done, arg);
 		return;
 	}
 	if (input_append(in, bytes, len, &err) < 0) {
@@ -297,6 +392,8 @@ void broker_input_reset(struct broker_input *in)
 {
 	/* What is durable stays as it is: ftruncate alone changes nothing. */
 	in->restart = true;
+	in->lost = false;
+	in->unanswered = in->rest = 0;
 }
 
 static void nobody_waits(void *arg, int r, const struct pa_err *err)

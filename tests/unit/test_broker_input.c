@@ -536,6 +536,196 @@ static void a_logout_ends_the_links(void **state)
 	}
 }
 
+/* ---- opens that an earlier process had ---- */
+
+static struct broker_input *resumed(
+	struct fixture *f, struct profile *p, enum lane lane, uint64_t sent, bool unanswered)
+{
+	struct broker_input *in = input(f, p, lane);
+
+	broker_input_resume(in, sent, unanswered);
+	return in;
+}
+
+struct resume {
+	const char *stored;
+	uint64_t sent;
+	bool unanswered;
+	const char *writes[3]; /* NULL ends */
+	int r;                 /* of the last */
+	const char *key;       /* in the end */
+};
+
+/* The key that is stored is what was sent, up to its line end. */
+static void a_key_is_continued_after_a_restart(void **state)
+{
+	static const struct resume cases[] = {
+		{ "sk-ab", 0, false, { "new\n" }, 0, "new" },
+		{ "sk-ab", 5, false, { "cd" }, 0, "sk-abcd" },
+		{ "sk-ab", 5, false, { "c", "d\n" }, 0, "sk-abcd" },
+		{ "sk-ab", 5, false, { "\n" }, 0, "sk-ab" },
+		{ "sk-ab", 5, false, { "\r", "\n" }, 0, "sk-ab" },
+		{ "sk-ab", 5, false, { "\ncd" }, -EINVAL, "sk-ab" },
+		/* A line end was sent: nothing may follow, but its other half. */
+		{ "sk-ab", 6, false, { "cd" }, -EINVAL, "sk-ab" },
+		{ "sk-ab", 6, false, { "\n" }, 0, "sk-ab" },
+		{ "sk-ab", 7, false, { "cd" }, -EINVAL, "sk-ab" },
+		{ "sk-ab", 7, false, { "\n" }, -EINVAL, "sk-ab" },
+		/* Stored before it was acknowledged: it comes again. */
+		{ "sk-ab", 3, false, { "ab" }, 0, "sk-ab" },
+		{ "sk-ab", 3, false, { "ab\n" }, 0, "sk-ab" },
+		{ "sk-ab", 3, false, { "ab\r\n" }, 0, "sk-ab" },
+		{ "sk-ab", 3, false, { "ab", "cd" }, 0, "sk-abcd" },
+		{ "sk-ab", 0, false, { "sk-ab" }, 0, "sk-ab" },
+		/* Counted before it was acknowledged: the same. */
+		{ "sk-ab", 5, true, { "ab" }, 0, "sk-ab" },
+		{ "sk-ab", 5, true, { "ab", "cd" }, 0, "sk-abcd" },
+		{ "sk-ab", 5, true, { "sk-ab" }, 0, "sk-ab" },
+		{ "sk-ab", 6, true, { "b\n" }, 0, "sk-ab" },
+		{ "sk-ab", 6, true, { "b\n", "\n" }, -EINVAL, "sk-ab" },
+		{ "sk-ab", 6, true, { "\r", "\n" }, 0, "sk-ab" },
+		{ "sk-ab", 7, true, { "\r\n" }, 0, "sk-ab" },
+		{ "sk-ab", 7, true, { "sk-ab\r\n" }, 0, "sk-ab" },
+		{ "sk-xy", 3, true, { "abc" }, 0, "abc" },
+		/* Somebody else has stored another one. */
+		{ "sk-ab", 8, false, { "c" }, -EIO, "sk-ab" },
+		{ "sk-ab", 3, false, { "a" }, -EIO, "sk-ab" },
+		{ "sk-ab", 3, false, { "xy" }, -EIO, "sk-ab" },
+		{ "sk-ab", 3, false, { "abc" }, -EIO, "sk-ab" },
+		{ "sk-ab", 5, true, { "xy" }, -EIO, "sk-ab" },
+		{ "sk-ab", 4, true, { "b" }, -EIO, "sk-ab" },
+		{ NULL, 5, false, { "c" }, -EIO, NULL },
+		{ NULL, 5, true, { "c" }, -EIO, NULL },
+		/* A write had failed: nothing more comes of this open. */
+		{ "sk-ab", BROKER_INPUT_LOST, false, { "c" }, -EIO, "sk-ab" },
+		{ "sk-ab", BROKER_INPUT_LOST, true, { "c" }, -EIO, "sk-ab" },
+	};
+	struct fixture *f = *state;
+
+	for (size_t i = 0; i < sizeof(cases) / sizeof(*cases); i++) {
+		const struct resume *c = &cases[i];
+		struct profile *p = fixture_profile(f, "rota");
+		struct broker_input *in;
+		int r = 0;
+
+		if (c->stored)
+			fixture_key(f, p, c->stored);
+		else
+			assert_int_equal(fixture_forget(f, p, LANE_NONE), 0);
+		in = resumed(f, p, LANE_API_KEY, c->sent, c->unanswered);
+		assert_int_equal(flush(f, in), 0);
+		for (size_t k = 0; c->writes[k]; k++) {
+			assert_int_equal(r, 0);
+			r = write_part(f, in, c->writes[k], strlen(c->writes[k]));
+		}
+		if (r != c->r)
+			fail_msg("case %zu: %d, not %d", i, r, c->r);
+		if (r < 0) {
+			assert_true(broker_input_sent(in) == BROKER_INPUT_LOST);
+			assert_int_equal(write_part(f, in, "later", 5), r);
+		}
+		assert_int_equal(flush(f, in), r);
+		release(f, in);
+		assert_false(has_pending(f, "rota"));
+		if (c->key)
+			assert_key(f, p, c->key);
+		else
+			assert_no_key(f, p, PA_NO_KEY);
+	}
+}
+
+/* Nothing more is written, as is the rule: then all is well, whatever was sent. */
+static void a_resumed_input_is_closed(void **state)
+{
+	static const uint64_t sent[] = { 0, 3, 5, 6, 7, 8, 1000, BROKER_INPUT_LOST };
+	struct fixture *f = *state;
+	struct profile *p = fixture_profile(f, "rota");
+
+	fixture_key(f, p, "sk-ab");
+	uint64_t generation = p->facts.generation;
+
+	for (size_t i = 0; i < 4 * sizeof(sent) / sizeof(*sent); i++) {
+		struct broker_input *in =
+			resumed(f, p, i % 2 ? LANE_OAUTH : LANE_API_KEY, sent[i / 4], i / 2 % 2);
+
+		assert_int_equal(flush(f, in), 0);
+		release(f, in);
+		assert_key(f, p, "sk-ab");
+		assert_true(p->facts.generation == generation);
+	}
+	/* ftruncate starts anew, also after what nobody knows. */
+	struct broker_input *in = resumed(f, p, LANE_API_KEY, 1000, false);
+
+	broker_input_reset(in);
+	assert_true(broker_input_sent(in) == 0);
+	assert_int_equal(write_part(f, in, "sk-new\n", 7), 0);
+	assert_true(broker_input_sent(in) == 7);
+	release(f, in);
+	assert_key(f, p, "sk-new");
+}
+
+/* An entry is stored as what it says, not as it was written. */
+static void a_login_is_not_continued_after_a_restart(void **state)
+{
+	struct fixture *f = *state;
+	struct profile *p = fixture_profile(f, "rota");
+	char entry[256];
+	int len = snprintf(entry, sizeof(entry),
+		"{\"type\":\"oauth\",\"access\":\"" CANARY "-x\",\"expires\":%lld}",
+		(long long)(WALL_0 + HOUR));
+	struct broker_input *in;
+
+	fixture_login(f, p, HOUR, NULL);
+	in = resumed(f, p, LANE_OAUTH, 10, false);
+	assert_int_equal(write_part(f, in, entry + 10, (size_t)len - 10), -EIO);
+	assert_int_equal(flush(f, in), -EIO);
+	release(f, in);
+	assert_key(f, p, CANARY "-at-0");
+	assert_false(has_pending(f, "rota"));
+
+	/* Nothing of it was acknowledged, or all of it comes again: then it is as if nothing had been. */
+	for (int unanswered = 0; unanswered < 2; unanswered++) {
+		fixture_login(f, p, HOUR, NULL);
+		in = resumed(f, p, LANE_OAUTH, unanswered ? (uint64_t)len : 0, unanswered);
+		assert_int_equal(write_part(f, in, entry, (size_t)len), 0);
+		assert_int_equal(write_part(f, in, "\n", 1), 0);
+		assert_true(broker_input_sent(in) == (uint64_t)len + 1);
+		release(f, in);
+		assert_key(f, p, CANARY "-x");
+	}
+}
+
+/* The whole way: a process that writes piece by piece, and dies after every one of them. */
+static void a_key_survives_a_crash_after_every_piece(void **state)
+{
+	static const char key[] = "sk-1234567890\r\n";
+	struct fixture *f = *state;
+
+	fixture_close(f);
+	for (size_t at = 0; at < sizeof(key) - 1; at++) {
+		pid_t pid = fork();
+		int status;
+
+		assert_true(pid >= 0);
+		if (pid == 0) {
+			struct broker_input *in;
+
+			fixture_open(f);
+			in = resumed(f, fixture_profile(f, "rota"), LANE_API_KEY, at, false);
+			if (write_part(f, in, key + at, 1) < 0 || broker_input_sent(in) != at + 1)
+				_exit(1);
+			_exit(42);
+		}
+		assert_int_equal(waitpid(pid, &status, 0), pid);
+		assert_int_equal(WEXITSTATUS(status), 42);
+	}
+	fixture_open(f);
+	struct profile *p = fixture_profile(f, "rota");
+
+	release(f, resumed(f, p, LANE_API_KEY, sizeof(key) - 1, false));
+	assert_key(f, p, "sk-1234567890");
+}
+
 int main(void)
 {
 #define T(name) cmocka_unit_test_setup_teardown(name, fixture_setup, fixture_teardown)
@@ -554,6 +744,10 @@ int main(void)
 		T(a_logout_between_write_and_flush),
 		T(a_logout_ends_the_links),
 		T(many_writers_one_after_the_other),
+		T(a_key_is_continued_after_a_restart),
+		T(a_resumed_input_is_closed),
+		T(a_login_is_not_continued_after_a_restart),
+		T(a_key_survives_a_crash_after_every_piece),
 	};
 
 	fixture_init();

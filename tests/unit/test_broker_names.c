@@ -100,6 +100,34 @@ static void named_profiles_go_with_their_last_reference(void **state)
 	assert_no_key(f, fixture_profile(f, "rota"), PA_NO_KEY);
 }
 
+/* The kernel gives back more references than this process knows of: it had them from an earlier one. */
+static void references_of_an_earlier_server(void **state)
+{
+	struct fixture *f = *state;
+	struct profile *p = fixture_profile(f, "rota@work");
+	uint64_t stored, gone;
+
+	fixture_key(f, p, "sk-work");
+	stored = profile_id(p);
+	gone = profile_id(fixture_profile(f, "rota@none"));
+	profile_hold(p, 100);
+	fixture_restart(f);
+	/* Where nothing is stored there is nobody to ask any more. */
+	assert_null(broker_by_id(f->b, gone));
+	p = broker_by_id(f->b, stored);
+	assert_non_null(p);
+	profile_drop(p, 101);
+	assert_ptr_equal(broker_by_id(f->b, stored), p);
+	assert_key(f, p, "sk-work");
+	/* None are owed: after the logout it goes with the references of this one. */
+	p = fixture_profile(f, "rota@work");
+	assert_int_equal(fixture_forget(f, p, LANE_NONE), 0);
+	assert_int_equal(p->refs, 1);
+	profile_drop(p, 101);
+	p = broker_by_id(f->b, stored);
+	assert_true(!p || (p->listed && p->refs == 0));
+}
+
 static int make(struct fixture *f, const char *name)
 {
 	struct outcome o = { 0 };
@@ -436,6 +464,7 @@ int main(void)
 	const struct CMUnitTest tests[] = {
 		T(names_resolve),
 		T(named_profiles_go_with_their_last_reference),
+		T(references_of_an_earlier_server),
 		T(custom_providers_are_made_and_removed),
 		T(removal_during_an_exchange),
 		T(auto_serves_what_was_set_last),

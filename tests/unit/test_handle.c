@@ -10,6 +10,7 @@
 
 #define KEY    0x102
 #define HEADER 0x105
+#define SLOTS  64 /* what a table begins with */
 
 static struct handles table;
 
@@ -168,6 +169,47 @@ static void test_lost_handles(void **state)
 	assert_int_equal(handle_lost(fh, HANDLE_SIZE_MAX + 1, 6), HANDLE_LOST_STALE);
 }
 
+/* A successor has to give the kernel the same file under the same number. */
+static void test_a_handle_is_restored(void **state)
+{
+	static const uint32_t slots[] = { 5, 0, SLOTS * 3 + 1, HANDLE_MAX - 1 };
+	struct handle *h[4], *other;
+	struct pa_err err;
+
+	for (size_t i = 0; i < 4; i++) {
+		uint64_t fh = handle_number(i, 0, slots[i]);
+
+		assert_int_equal(handle_restore(&table, fh, KEY, node_of(KEY), &h[i], &err), 0);
+		assert_int_equal(h[i]->fh, fh);
+		assert_ptr_equal(h[i]->node, node_of(KEY));
+		assert_null(h[i]->snapshot);
+		assert_ptr_equal(handle_find(&table, fh, KEY), h[i]);
+		assert_in_range(table.room, slots[i] + 1, HANDLE_MAX);
+	}
+	assert_int_equal(table.count, 4);
+	assert_int_equal(
+		handle_restore(&table, h[0]->fh, KEY, node_of(KEY), &other, &err), -EEXIST);
+	/* Where another one has its slot it is known all the same. */
+	assert_int_equal(handle_restore(&table, handle_number(9, 9, 5), HEADER, node_of(HEADER),
+				 &other, &err),
+		0);
+	assert_ptr_equal(handle_find(&table, handle_number(9, 9, 5), HEADER), other);
+	assert_ptr_equal(handle_find(&table, h[0]->fh, KEY), h[0]);
+	handle_free(&table, other);
+	assert_null(handle_find(&table, handle_number(9, 9, 5), HEADER));
+	assert_int_equal(table.count, 4);
+	/* Nobody else gets it, and when it is closed it is there once. */
+	for (uint32_t i = 4; i < HANDLE_MAX; i++) {
+		other = open_file(KEY, NULL);
+		for (size_t k = 0; k < 4; k++)
+			assert_true((other->fh & (HANDLE_MAX - 1)) != slots[k]);
+	}
+	assert_int_equal(handle_new(&table, KEY, node_of(KEY), NULL, &other, &err), -ENFILE);
+	handle_free(&table, h[0]);
+	assert_int_equal(open_file(KEY, NULL)->fh, 5);
+	assert_int_equal(handle_new(&table, KEY, node_of(KEY), NULL, &other, &err), -ENFILE);
+}
+
 int main(void)
 {
 #define CASE(f) cmocka_unit_test_setup_teardown(f, setup, teardown)
@@ -180,6 +222,7 @@ int main(void)
 		CASE(test_too_many_files),
 		CASE(test_number_layout),
 		CASE(test_lost_handles),
+		CASE(test_a_handle_is_restored),
 	};
 	struct pa_err err;
 
