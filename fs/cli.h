@@ -40,6 +40,7 @@ int cli_doctor(int argc, char **argv);
 int cli_store(int argc, char **argv);
 int cli_migrate(int argc, char **argv);
 int cli_version(int argc, char **argv);
+int cli_worker(int argc, char **argv); /* hidden, as the next one */
 int cli_legacy(int argc, char **argv);
 
 /* Prints the usage line of the command on stderr and returns CLI_USAGE. */

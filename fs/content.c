@@ -48,13 +48,18 @@ static char *metrics_text(struct server *s)
 	if (!broker)
 		return NULL;
 	return text_of("%s"
-		       "# HELP piauth_server_info The process that serves this mount.\n"
+		       "# HELP piauth_server_info The process that holds this mount.\n"
 		       "# TYPE piauth_server_info gauge\n"
 		       "piauth_server_info{pid=\"%d\",version=\"" PIAUTH_VERSION "\"} 1\n"
 		       "# HELP piauth_open_files Files and directories that are open.\n"
 		       "# TYPE piauth_open_files gauge\n"
-		       "piauth_open_files %u\n",
-		broker, (int)getpid(), s->handles.count);
+		       "piauth_open_files %u\n"
+		       "# HELP piauth_workers_total Processes that have served this mount one "
+		       "after the other.\n"
+		       "# TYPE piauth_workers_total counter\n"
+		       "piauth_workers_total %" PRIu64 "\n",
+		broker, (int)s->pid, s->handles.count,
+		s->page ? (uint64_t)atomic_load(&s->page->workers) : 1);
 }
 
 static char *make_text(struct server *s, const struct node *n, struct profile *p)

@@ -12,6 +12,8 @@
 #include <sys/signalfd.h>
 #include <unistd.h>
 
+#include "device.h"
+#include "holder.h"
 #include "log.h"
 #include "ops.h"
 
@@ -26,6 +28,8 @@ struct loop {
 	unsigned misses;
 	bool answered; /* since it last slept */
 	bool stop;
+	bool signal; /* that is why */
+	int64_t watchdog_ns;
 	int failed;               /* -errno of the fuse descriptor */
 	void (*ready)(void *arg); /* NULL once it was called */
 	void *ready_arg;
@@ -77,7 +81,8 @@ static int serve_one(struct loop *l)
 		l->failed = n;
 		return -1;
 	}
-	fuse_session_process_buf(l->se, &l->buf);
+	if (!device_take(l->buf.mem, (size_t)n))
+		fuse_session_process_buf(l->se, &l->buf);
 	/* What was written to api-key or oauth stays in no buffer of ours. */
 	if (((const struct fuse_in_header *)l->buf.mem)->opcode == FUSE_WRITE)
 		secret_wipe(l->buf.mem, (size_t)n);
@@ -156,10 +161,15 @@ static void wait_events(struct loop *l, int timeout_ms)
 		}
 		l->answered = false;
 	}
+	if (timeout_ms && l->server->page)
+		hold_asleep(l->server->page);
 	n = epoll_wait(l->epoll_fd, events, 3, timeout_ms);
+	if (l->server->page)
+		hold_awake(l->server->page, WORKER_ALARM, timeout_ms ? now_ns() : since,
+			l->watchdog_ns);
 	for (int i = 0; i < n; i++) {
 		if (events[i].data.fd == l->signal_fd) {
-			l->stop = true;
+			l->stop = l->signal = true;
 		} else if (events[i].data.fd == l->fuse_fd) {
 			/* A look would have found it: looking is worth its while again. */
 			if (now_ns() - since < LOOP_SPIN_NS)
@@ -199,8 +209,8 @@ static int loop_init(struct loop *l, struct pa_err *err)
 	return add_fd(l, broker_fd(l->server->broker), err);
 }
 
-int loop_run(struct fuse_session *se, struct server *s, void (*ready)(void *arg), void *arg,
-	struct pa_err *err)
+int loop_run(struct fuse_session *se, struct server *s, int64_t watchdog_ns,
+	void (*ready)(void *arg), void *arg, bool *ret_signal, struct pa_err *err)
 {
 	struct loop l = {
 		.se = se,
@@ -208,11 +218,15 @@ int loop_run(struct fuse_session *se, struct server *s, void (*ready)(void *arg)
 		.epoll_fd = -1,
 		.signal_fd = -1,
 		.may_spin = has_several_cpus(),
+		.watchdog_ns = watchdog_ns,
 		.ready = ready,
 		.ready_arg = arg,
 	};
 	int rc = loop_init(&l, err);
 
+	/* A successor serves from the start: the kernel has asked its question long ago. */
+	if (rc == 0 && s->page && atomic_load(&s->page->init_len))
+		l.serves_ns = now_ns();
 	while (rc == 0 && !l.stop) {
 		bool more = serve(&l);
 		int timeout_ms = parked_look(&s->parked, &s->self, ops_give_up);
@@ -225,6 +239,7 @@ int loop_run(struct fuse_session *se, struct server *s, void (*ready)(void *arg)
 	if (rc == 0 && l.failed < 0)
 		rc = pa_fail(err, PA_SYSTEM, -l.failed, "reading from /dev/fuse: %s",
 			strerror(-l.failed));
+	*ret_signal = l.signal;
 	if (l.epoll_fd >= 0)
 		close(l.epoll_fd);
 	if (l.signal_fd >= 0)

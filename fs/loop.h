@@ -21,12 +21,13 @@
 int loop_block_signals(struct pa_err *err);
 
 /*
- * Serves until the mount is gone or a signal ends it (both 0). ready is called once: when the first request
+ * Serves until the mount is gone or a signal ends it (both 0; *ret_signal tells which). ready is called once: when the first request
  * (the kernel's INIT) has been answered and no import of the start is under way, so that who waits for it
- * finds the logins; or LOOP_IMPORT_NS after that request, because somebody's home may hang.
+ * finds the logins; or LOOP_IMPORT_NS after that request, because somebody's home may hang. The holder kills a worker whose loop does
+ * not come round for watchdog_ns.
  */
-int loop_run(struct fuse_session *se, struct server *s, void (*ready)(void *arg), void *arg,
-	struct pa_err *err);
+int loop_run(struct fuse_session *se, struct server *s, int64_t watchdog_ns,
+	void (*ready)(void *arg), void *arg, bool *ret_signal, struct pa_err *err);
 /* Waits until every change under way is answered, at most ms. */
 void loop_drain(struct server *s, int ms);
 

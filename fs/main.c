@@ -28,6 +28,7 @@ const struct cli_command cli_commands[] = {
 		"             | import [--replace] [--passphrase-stdin|--passphrase-file F] FILE",
 		"look after the encrypted store" },
 	{ "version", cli_version, "", "print the version" },
+	{ "worker", cli_worker, "OPTIONS", NULL },
 	{ "legacy-helper", cli_legacy, "[--uid UID --gid GID]", NULL },
 	{ NULL, NULL, NULL, NULL },
 };

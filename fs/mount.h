@@ -1,8 +1,7 @@
 /*
- * mount - the life of one mount: mount point, store, session, loop, and the way down.
+ * mount - the life of one mount: mount point, mounting, unmounting. holder.h keeps it, worker.h serves it.
  *
- * Everything the server needs from the file system is opened before it mounts: it must never walk into
- * its own mount. Threads: one.
+ * Threads: one.
  */
 #ifndef PIAUTH_MOUNT_H
 #define PIAUTH_MOUNT_H
@@ -37,12 +36,12 @@ int mount_point(const char *path, char **ret, struct pa_err *err);
 bool mount_serves_others(void);
 
 /*
- * Opens the store, mounts, serves until the mount is gone or a signal ends it, and cleans up. Blocks that
- * long. ready is called once when the mount serves and the logins of other tools are there (loop.h). No
- * thread may exist before; after a fork only.
+ * Mounts, and holds the mount (holder.h) until it is over or a signal ends it: workers, started with these
+ * arguments, do the rest. Blocks that long. ready is called once when the mount serves and the logins of other
+ * tools are there (loop.h). No thread may exist before; after a fork only.
  */
-int mount_serve(
-	const struct mount_options *o, void (*ready)(void *arg), void *arg, struct pa_err *err);
+int mount_hold(const char *mountpoint, char *const *worker, void (*ready)(void *arg), void *arg,
+	struct pa_err *err);
 
 /* Takes the mount off. lazy: even where it is in use. */
 int mount_undo(const char *mountpoint, bool lazy, struct pa_err *err);

@@ -310,16 +310,62 @@ static void ready(void *arg)
 	tell(&c->parent_fd);
 }
 
+/* The command line of a worker: nothing in it is secret. */
+struct command_line {
+	char *words[24];
+	char owner[16], owner_gid[16], group[16];
+	size_t n;
+};
+
+static void say(struct command_line *l, const char *option, const char *value)
+{
+	/* argv's type is older than const; nobody writes to it. */
+	l->words[l->n++] = (char *)option;
+	if (value)
+		l->words[l->n++] = (char *)value;
+}
+
+static void worker_command(const struct mount_cli *c, struct command_line *l)
+{
+	const struct mount_options *o = &c->options;
+
+	*l = (struct command_line){ 0 };
+	snprintf(l->owner, sizeof(l->owner), "%u", (unsigned)o->owner_uid);
+	snprintf(l->owner_gid, sizeof(l->owner_gid), "%u", (unsigned)o->owner_gid);
+	snprintf(l->group, sizeof(l->group), "%u", (unsigned)o->group);
+	say(l, "piauth", "worker");
+	say(l, "--store", o->store);
+	say(l, "--key-file", o->key_file);
+	say(l, "--config", o->config);
+	say(l, "--owner", l->owner);
+	say(l, "--owner-gid", l->owner_gid);
+	if (o->has_group)
+		say(l, "--group", l->group);
+	if (o->public_status)
+		say(l, "--public-status", NULL);
+	if (o->legacy->home)
+		say(l, "--legacy-home", o->legacy->home);
+	if (o->import)
+		say(l, "--import", NULL);
+	if (!c->foreground)
+		say(l, "--background", NULL);
+	say(l, "--", o->mountpoint);
+}
+
 static int serve(struct mount_cli *c)
 {
+	struct command_line worker;
 	struct pa_err err;
 
 	if (chdir("/") < 0) {
 		perror("piauth: /");
 		return CLI_FAILED;
 	}
-	if (mount_serve(&c->options, ready, c, &err) == 0)
+	worker_command(c, &worker);
+	if (mount_hold(c->options.mountpoint, worker.words, ready, c, &err) == 0)
 		return CLI_DONE;
+	if (err.errnum == ECHILD) /* the worker has said why */
+		return CLI_FAILED;
 	if (!c->foreground && c->parent_fd < 0) { /* ready() was here: stderr is gone */
 		log_err(LOG_LEVEL_ERROR, NULL, &err);
 		return CLI_FAILED;
