@@ -207,11 +207,12 @@ finds ok files "no other tool keeps a login under $T/alice"
 # ---- a file that does not answer ------------------------------------------------------------------------------
 
 instance hung
+conf watchdog_s 60
 start_piauth
 mv "$AUTH" "$T/auth.json.aside"
 ln -s "$MNT/groq/key" "$AUTH"
 hung=$MNT
-pid=$(server_pids | head -n 1)
+pid=$(worker_pid)
 instance main
 doctor
 finds note files "auth.json: it lies on a mount of piauth"

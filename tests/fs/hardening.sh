@@ -44,7 +44,7 @@ for pid in "${pids[@]}"; do
 	is "umask" "$(awk '/^Umask:/ { print $2 }' "/proc/$pid/status")" 0077
 	is "capabilities" "$(awk '/^CapEff:/ { print $2 }' "/proc/$pid/status")" 0000000000000000
 done
-locked=$(awk '/^VmLck:/ { print $2 }' "/proc/${pids[0]}/status")
+locked=$(awk '/^VmLck:/ { print $2 }' "/proc/$(worker_pid)/status")
 if grep -q 'cannot be locked' "$LOG"; then
 	note "this user may lock no memory here"
 	allow_log 'memory cannot be locked'
@@ -65,11 +65,12 @@ for pid in $(server_pids); do
 	is "core limit" "$(awk '/^Max core file size/ { print $5, $6 }' "/proc/$pid/limits")" "0 0"
 	is "umask" "$(awk '/^Umask:/ { print $2 }' "/proc/$pid/status")" 0077
 	is "no new privileges" "$(awk '/^NoNewPrivs:/ { print $2 }' "/proc/$pid/status")" 1
-	ok "memory is locked" test "$(awk '/^VmLck:/ { print $2 }' "/proc/$pid/status")" -ge 64
 	# Another user's process: the usual rules.
 	fails_with "Permission denied" as 65534 head -c 1 "/proc/$pid/environ"
 	is "no key in the arguments" "$(tr '\0' '\n' <"/proc/$pid/cmdline" | grep -c "$CANARY")" 0
 done
+
+ok "memory is locked" test "$(awk '/^VmLck:/ { print $2 }' "/proc/$(worker_pid)/status")" -ge 64
 
 # What it leaves on disk is the owner's alone.
 is "nothing in the store is open to others" "$(find "$STORE" "$KEYFILE" -perm /077)" ""
@@ -81,7 +82,9 @@ is "the mount is nosuid,nodev,noexec" \
 	"$(findmnt -no OPTIONS --mountpoint "$MNT" | tr , '\n' | grep -cxE 'nosuid|nodev|noexec')" 3
 is "its type and source" "$(findmnt -no FSTYPE,SOURCE --mountpoint "$MNT" | xargs)" "fuse.piauth piauth"
 
-# A crash leaves no core.
+# A crash leaves no core: the worker's, and the holder's.
+kill_worker QUIT
+is "a successor serves" "$(cat "$MNT/groq/key")" "$key"
 pid=${PID_OF[$INSTANCE]}
 kill -QUIT "$pid"
 wait_until 20 eval "[[ ! -e /proc/$pid ]] || grep -q '^State:.Z' /proc/$pid/status" || note "SIGQUIT does not end it"

@@ -129,7 +129,7 @@ timeout 60 cat "$MNT/anthropic/key" >"$T/answer" &
 reader=$!
 fake_wait anthropic hanging=1 20 || failed "no refresh"
 is "the lock is the owner's" "$(stat -c '%F %u:%g' "$AUTH.lock")" "directory $OWNER:$OWNER"
-mapfile -t helpers < <(pgrep -f legacy-helper -P "${PID_OF[main]}")
+mapfile -t helpers < <(pgrep -f legacy-helper -P "$(worker_pid)")
 is "one process holds it" "${#helpers[@]}" 1
 status=/proc/${helpers[0]}/status
 is "it is the owner" "$(awk '/^(Uid|Gid):/ { print $2, $3, $4, $5 }' "$status" | xargs)" \

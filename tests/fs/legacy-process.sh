@@ -4,7 +4,7 @@
 . "$(dirname "$0")/../lib/cases.sh"
 . "$CASES/pi.sh"
 
-helper() { pgrep -f legacy-helper -P "${PID_OF[main]}"; }
+helper() { pgrep -f legacy-helper -P "$(worker_pid)"; }
 written() { pi_is anthropic/access "$1"; }
 
 # A refresh whose answer the provider holds back: meanwhile a process has the lock of the file. Sets HELPER.

@@ -186,7 +186,7 @@ is "pi goes on at once" "$(pi_has anthropic/access)" "$token"
 start_piauth
 
 hangs
-mapfile -t helpers < <(pgrep -f legacy-helper -P "${PID_OF[main]}")
+mapfile -t helpers < <(pgrep -f legacy-helper -P "$(worker_pid)")
 ok "the helper is a process" test "${#helpers[@]}" -ge 1
 kill -KILL "${helpers[@]}" 2>/dev/null
 fake "$account" '{"mode": "ok"}'

@@ -70,10 +70,12 @@ like "it tells how to stop" "$(grep -A 1 '^Stop it:' "$TEXT/first" | tail -n 1)"
 not_ok "it installed nothing" grep -q '^installing' "$TEXT/first"
 is "no file of root is in the tree" "$(find "$tree" ! -user "$user")" ""
 is "the store is private" "$(stat -c '%a %u' /var/lib/piauth /etc/piauth/store.key | xargs)" "700 0 400 0"
-servers() { # the processes that run this program
-	local link
+servers() { # the processes that run this program, without their workers
+	local link words
 	for link in /proc/[0-9]*/exe; do
-		[[ $(readlink "$link") != "$tree/build/fs/piauth" ]] || basename "$(dirname "$link")"
+		[[ $(readlink "$link") == "$tree/build/fs/piauth" ]] || continue
+		mapfile -d '' -t words <"${link%exe}cmdline"
+		[[ ${words[1]:-} == worker ]] || basename "${link%/exe}"
 	done
 }
 server=$(servers)

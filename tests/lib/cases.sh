@@ -200,7 +200,8 @@ SERVER_USER=     # UID[:GID[:GROUP,...]]: who it runs as ("# user-mounts" in the
 LEAK_CHECK=      # 1 or 0; without it: 1, but 0 as another user and when wrapped, where it cannot work
 FD_SOCKETS=4     # connections to a provider that may stay open (fd_mark)
 
-declare -A PID_OF=()     # instance -> process, while it runs
+# A server is two processes: the holder, which is what was started, and its child the worker, which serves.
+declare -A PID_OF=()     # instance -> the holder (or what it runs under: SERVER_WRAP), while it runs
 declare -A MNT_OF=()     # instance -> mount point
 declare -A USER_OF=()    # instance -> SERVER_USER
 ALLOWED_LOG=()
@@ -287,10 +288,11 @@ mount_fails_run() {
 	(cd "$HERE" && exec timeout -k 5 60 "${server_argv[@]}" </dev/null 2>&1) | tee -a "$TEXT/mount-fails"
 }
 
-# stop_piauth [SIGNAL]: unmounts (or sends SIGNAL) and waits; the server must exit with 0.
+# stop_piauth [SIGNAL]: unmounts (or sends SIGNAL) and waits; the server must exit with 0, and leave no process.
 stop_piauth() {
-	local pid=${PID_OF[$INSTANCE]:-} how=${1:-umount}
+	local pid=${PID_OF[$INSTANCE]:-} how=${1:-umount} processes
 	[[ -n $pid ]] || bail "$INSTANCE does not run"
+	mapfile -t processes < <(server_pids)
 	if [[ $how == umount ]]; then
 		if ! unmount; then
 			failed "$INSTANCE: umount $MNT"
@@ -307,6 +309,15 @@ stop_piauth() {
 	fi
 	unset "PID_OF[$INSTANCE]"
 	is "$INSTANCE: exit status after $how" "$reaped" 0
+	none_left "$how" "${processes[@]}"
+}
+
+# A process that writes another tool's file may finish that.
+none_left() { # WHAT PID...
+	local pid
+	for pid in "${@:2}"; do
+		ends_within "$pid" 5 || failed "$INSTANCE: process $pid is left after $1"
+	done
 }
 
 restart_piauth() {
@@ -314,13 +325,18 @@ restart_piauth() {
 	start_piauth "$@"
 }
 
-# kill_piauth [keep]: SIGKILL to every process of the server. The dead mount is taken away unless kept.
+# kill_piauth [keep]: SIGKILL to every process of the server, the holder first, so that it starts no other
+# worker. The dead mount is taken away unless kept.
 kill_piauth() {
-	local pid=${PID_OF[$INSTANCE]:-}
+	local pid=${PID_OF[$INSTANCE]:-} process
 	[[ -n $pid ]] || bail "$INSTANCE does not run"
 	mapfile -t killed < <(server_pids)
 	kill -KILL "${killed[@]}" 2>/dev/null
 	reap "$pid" 30 || bail "$INSTANCE survives SIGKILL"
+	# Until the last one is gone the store is taken.
+	for process in "${killed[@]}"; do
+		ends_within "$process" 30 || bail "$INSTANCE: process $process survives SIGKILL"
+	done
 	unset "PID_OF[$INSTANCE]"
 	if [[ ${1:-} != keep ]] && is_mounted "$MNT"; then
 		umount "$MNT" || umount -l "$MNT" || bail "cannot take the dead mount away"
@@ -337,7 +353,7 @@ unmount() {
 
 is_mounted() { findmnt --mountpoint "$1" >/dev/null; }
 
-# The processes of the server, the first one first.
+# The processes of the server, the holder first (after what it runs under), then the worker and its helpers.
 server_pids() {
 	local queue=("${PID_OF[$INSTANCE]}") pid child
 	while ((${#queue[@]} > 0)); do
@@ -347,6 +363,34 @@ server_pids() {
 		for child in $(cat "/proc/$pid/task/"*/children 2>/dev/null); do queue+=("$child"); done
 	done
 }
+
+# The worker of the moment; fails while there is none.
+worker_pid() {
+	local pid words
+	for pid in $(server_pids); do
+		{ mapfile -d '' -t words <"/proc/$pid/cmdline"; } 2>/dev/null || continue
+		[[ ${words[1]:-} == worker ]] && echo "$pid" && return
+	done
+	return 1
+}
+
+# kill_worker [SIGNAL]: ends the worker and waits for that; what comes next is the successor's. $killed_worker
+# is the one that is gone.
+kill_worker() {
+	killed_worker=$(worker_pid) || bail "$INSTANCE has no worker"
+	workers_may_die
+	kill -s "${1:-KILL}" "$killed_worker"
+	ends_within "$killed_worker" 30 || bail "$INSTANCE: the worker survives SIG${1:-KILL}"
+}
+
+# workers_may_die: the test ends some by other means than kill_worker.
+workers_may_die() { allow_log "$WORKER_DEATH"; }
+
+# Deaths of workers that the log tells of.
+worker_deaths() { grep -ac 'the server ended (' "$LOG"; }
+
+# How many workers there have been since the start; waits for one that serves.
+workers() { at_server sed -n 's/^piauth_workers_total //p' "$MNT/.piauth/metrics"; }
 
 # reap PID SECONDS: waits for a child to end; its exit status is then in $reaped.
 reap() {
@@ -434,7 +478,9 @@ allow_log() { ALLOWED_LOG+=("$1"); }
 # allow_canary environ|cmdline|log|store|text|core: the test puts a secret there itself.
 allow_canary() { ALLOWED_CANARY+=("$1"); }
 
-SUSPICIOUS='error|warning|fatal|panic|sanitizer|leak|assert|undefined'
+# What the holder says when a worker did not end by itself: else a crash would go unnoticed.
+WORKER_DEATH='the server (ended \(|hangs|was stopped|does not end|did not end)'
+SUSPICIOUS='error|warning|fatal|panic|sanitizer|leak|assert|undefined'"|$WORKER_DEATH"
 
 suspicious_lines() { # FILE
 	local filter=(cat) pattern
