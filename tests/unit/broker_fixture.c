@@ -101,7 +101,10 @@ static int64_t boot_ms(void *arg)
 struct vault *fixture_vault(struct fixture *f)
 {
 	char dir[256], key[256];
-	const struct vault_options o = { .dir = dir, .key_file = key, .create = true };
+	/* A process that a test has forked may have the lock open for a moment after the broker closed it. */
+	const struct vault_options o = {
+		.dir = dir, .key_file = key, .create = true, .wait_lock = true
+	};
 	struct vault *v = NULL;
 	struct pa_err err;
 
