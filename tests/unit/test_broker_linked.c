@@ -92,22 +92,26 @@ static cJSON *get_file(const struct fixture *f)
 	return root;
 }
 
-/* The process gives the lock back when it sees that it is not needed any more. */
-static void await_no_lock(const struct fixture *f)
+/* The process gives the lock back when the broker has no more use for it. */
+static void await_no_lock(struct fixture *f)
 {
-	struct pollfd pfd = { .fd = inotify_init1(IN_CLOEXEC), .events = POLLIN };
+	struct pollfd pfd[2] = { { .fd = inotify_init1(IN_CLOEXEC), .events = POLLIN },
+		{ .fd = broker_fd(f->b), .events = POLLIN } };
 	char events[4096];
 
-	assert_true(pfd.fd >= 0);
-	assert_true(inotify_add_watch(pfd.fd, path_of(f, ""), IN_DELETE) >= 0);
+	assert_true(pfd[0].fd >= 0);
+	assert_true(inotify_add_watch(pfd[0].fd, path_of(f, ""), IN_DELETE) >= 0);
 	while (access(path_of(f, LOCK_DIR), F_OK) == 0) {
-		if (poll(&pfd, 1, PATIENCE_MS) <= 0 || read(pfd.fd, events, sizeof(events)) < 0)
+		if (poll(pfd, 2, PATIENCE_MS) <= 0)
 			fail_msg("the lock stays");
+		if (pfd[0].revents && read(pfd[0].fd, events, sizeof(events)) < 0)
+			fail_msg("the lock cannot be watched");
+		broker_dispatch(f->b);
 	}
-	close(pfd.fd);
+	close(pfd[0].fd);
 }
 
-static void assert_file(const struct fixture *f, unsigned n)
+static void assert_file(struct fixture *f, unsigned n)
 {
 	cJSON *root = get_file(f);
 	char want[64];
