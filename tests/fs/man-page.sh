@@ -8,7 +8,7 @@ USAGE=2
 mkdir -p "$T/place/full"
 : >"$T/place/full/file"
 declare -A VALUE=([--store]="$T/place/store" [--key-file]="$T/place/key" [--config]="$T/place/config.json"
-	[--owner]=root [--group]=root [--ready-fd]=1 [--passphrase-file]="$T/place/none" [--from]=/nonexistent)
+	[--owner]=root [--group]=root [--ready-fd]=1 [--passphrase-file]="$T/place/none" [--from]=/nonexistent [--legacy-home]=/nonexistent)
 declare -A WITH=([--backup]=--take-over) # options that mean nothing alone
 # mount stops behind its options here: this directory is not empty, and what is not a mount cannot be unmounted.
 declare -A OPERAND=([mount]="$T/place/full" [umount]="$T/place/full" [set]=groq [get]=groq [logout]=groq
