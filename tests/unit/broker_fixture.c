@@ -101,16 +101,18 @@ static int64_t boot_ms(void *arg)
 struct vault *fixture_vault(struct fixture *f)
 {
 	char dir[256], key[256];
-	/* A process that a test has forked may have the lock open for a moment after the broker closed it. */
-	const struct vault_options o = {
-		.dir = dir, .key_file = key, .create = true, .wait_lock = true
-	};
+	const struct vault_options o = { .dir = dir, .key_file = key, .create = true };
 	struct vault *v = NULL;
 	struct pa_err err;
+	int rc;
 
 	snprintf(dir, sizeof(dir), "%s/store", f->dir);
 	snprintf(key, sizeof(key), "%s/store.key", f->dir);
-	must(vault_open(&o, &v, &err), &err, "vault");
+	/* A process that is being started has the lock's descriptor until its exec is through, which nothing
+	 * tells: a moment later it has not. */
+	for (int tries = 200; (rc = vault_open(&o, &v, &err)) == -EBUSY && tries > 0; tries--)
+		poll(NULL, 0, 10);
+	must(rc, &err, "vault");
 	return v;
 }
 
