@@ -1,5 +1,6 @@
 #include "log.h"
 
+#include <fcntl.h>
 #include <stdatomic.h>
 #include <stdio.h>
 #include <string.h>
@@ -13,8 +14,14 @@ static atomic_bool use_syslog;
 
 void log_to_syslog(void)
 {
+	int fd = open("/dev/null", O_RDWR | O_CLOEXEC);
+
 	openlog("piauth", LOG_PID, LOG_DAEMON);
 	atomic_store(&use_syslog, true);
+	for (int i = 0; fd >= 0 && i <= STDERR_FILENO; i++)
+		dup2(fd, i);
+	if (fd > STDERR_FILENO)
+		close(fd);
 }
 
 void log_vline(enum log_level level, const char *fmt, va_list args)

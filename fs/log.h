@@ -15,7 +15,10 @@
 
 enum log_level { LOG_LEVEL_ERROR, LOG_LEVEL_WARNING, LOG_LEVEL_INFO };
 
-/* Until log_to_syslog: stderr, each line beginning with "piauth: ". */
+/*
+ * Until then: stderr, each line beginning with "piauth: ". From then on syslog; standard input, output and
+ * error, which are somebody's terminal, become /dev/null.
+ */
 void log_to_syslog(void);
 void log_line(enum log_level level, const char *fmt, ...) PA_PRINTF(2, 3);
 #define log_error(...)   log_line(LOG_LEVEL_ERROR, __VA_ARGS__)

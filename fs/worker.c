@@ -202,18 +202,6 @@ static void PA_PRINTF(2, 0) from_fuse(enum fuse_log_level level, const char *fmt
 		log_vline(LOG_LEVEL_WARNING, fmt, args);
 }
 
-/* From here on stderr, which in the background is somebody's terminal, is not ours to write to. */
-static void leave_terminal(void)
-{
-	int fd = open("/dev/null", O_RDWR | O_CLOEXEC);
-
-	log_to_syslog();
-	for (int i = 0; fd >= 0 && i <= STDERR_FILENO; i++)
-		dup2(fd, i);
-	if (fd > STDERR_FILENO)
-		close(fd);
-}
-
 struct announcement {
 	const struct worker_options *o;
 	const struct config *config;
@@ -228,7 +216,7 @@ static void ready(void *arg)
 		    &err) < 0)
 		log_err(LOG_LEVEL_WARNING, NULL, &err);
 	if (a->o->background)
-		leave_terminal();
+		log_to_syslog();
 }
 
 /* Ends with its holder: nobody would replace it, and a second server could not know of it. */
@@ -261,7 +249,7 @@ int worker_serve(const struct worker_options *o)
 		rc = page_map(WORKER_PAGE, &x.page, &err);
 	first = rc < 0 || !atomic_load(&x.page->init_len);
 	if (!first && o->background)
-		leave_terminal();
+		log_to_syslog();
 	if (rc == 0 && (rc = loop_block_signals(&err)) == 0 && (rc = open_parts(&x, m, &err)) == 0)
 		rc = hold_send(WORKER_CONTROL, HOLD_LOCK, 0, vault_lock(x.vault), &err);
 	if (rc == 0 && (rc = open_session(&x, &err)) == 0 &&

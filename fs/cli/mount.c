@@ -295,17 +295,10 @@ static void tell(int *fd)
 static void ready(void *arg)
 {
 	struct mount_cli *c = arg;
-	int fd;
 
 	say_whom(&c->options);
-	if (!c->foreground) {
+	if (!c->foreground)
 		log_to_syslog();
-		fd = open("/dev/null", O_RDWR | O_CLOEXEC);
-		for (int i = 0; fd >= 0 && i <= STDERR_FILENO; i++)
-			dup2(fd, i);
-		if (fd > STDERR_FILENO)
-			close(fd);
-	}
 	tell(&c->ready_fd);
 	tell(&c->parent_fd);
 }
