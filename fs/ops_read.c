@@ -315,19 +315,26 @@ static void read_value(struct request *r, size_t size, off_t off, const struct f
 		value_start(r, PARKED_READ, size, off, fi);
 }
 
+/* A small text as it is now; false: the caller has been told why not. */
+static bool text_now(struct request *r, struct snapshot **ret)
+{
+	struct pa_err err;
+	int rc = request_allow(r, r->node, POLICY_READ);
+
+	if (rc == 0 && (rc = open_snapshot(r, ret, &err)) < 0)
+		rc = -err.errnum;
+	if (rc < 0)
+		fuse_reply_err(r->req, -rc);
+	return rc == 0;
+}
+
 /* A small text from its start: as it is now. */
 static void read_text(struct request *r, struct handle *h, size_t size, off_t off)
 {
 	struct snapshot *snap, *old = h->snapshot;
-	struct pa_err err;
-	int rc = request_allow(r, r->node, POLICY_READ);
 
-	if (rc == 0 && (rc = open_snapshot(r, &snap, &err)) < 0)
-		rc = -err.errnum;
-	if (rc < 0) {
-		fuse_reply_err(r->req, -rc);
+	if (!text_now(r, &snap))
 		return;
-	}
 	if (snap != old)
 		remember_reread(r->server->page, h, snap);
 	reply_slice(r->req, snapshot_bytes(snap), snap->len, off, size);
@@ -342,15 +349,9 @@ static void read_lost_text(
 	struct handles *t = &r->server->handles;
 	struct snapshot *snap;
 	struct handle *h;
-	struct pa_err err;
-	int rc = request_allow(r, r->node, POLICY_READ);
 
-	if (rc == 0 && (rc = open_snapshot(r, &snap, &err)) < 0)
-		rc = -err.errnum;
-	if (rc < 0) {
-		fuse_reply_err(r->req, -rc);
+	if (!text_now(r, &snap))
 		return;
-	}
 	switch (handle_lost(
 		number_now(r->server->page, fi->fh, r->ino), (uint64_t)off, snap->generation)) {
 	case HANDLE_LOST_END:
